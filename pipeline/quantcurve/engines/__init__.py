@@ -1,0 +1,1 @@
+"""Engines: each computes in a child process; stages see base.LoadedModel."""

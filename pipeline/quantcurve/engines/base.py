@@ -1,0 +1,151 @@
+"""What stages see of an engine: configurations, per-token scores, and the protocol of a loaded model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantcurve.results import EffectiveConfig, Frozen, SpeedSamples
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Tokens = NDArray[np.int32]
+
+TOP_K = 10
+"""Number of most likely tokens compared between reference and variant."""
+
+
+class EngineConfig(Frozen):
+    """How a model is opened; what the engine made of it is read back as `EffectiveConfig`."""
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    threads: int
+    window_tokens: int
+    """Longest sequence."""
+    sequences: int = 1
+    """Sequences decoded together in one batch."""
+    batch_tokens: int = 2048
+    micro_batch_tokens: int = 512
+    k_type: str = "f16"
+    v_type: str = "f16"
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Per-token scores of one model over W windows with T scored tokens each; all arrays are (W, T).
+
+    The last two are there only for a model that was scored against a reference.
+    """
+
+    nll: Doubles
+    """Negative log-likelihood of the true token, nats."""
+    entropy: Floats
+    """Entropy of the predicted distribution, nats."""
+    logit_norm: Floats
+    """Euclidean norm of the logits."""
+    margin: Floats
+    """Top-1 minus top-2 logit."""
+    top1: Tokens
+    """Most likely token (the first of equals)."""
+    kl: Doubles | None = None
+    """KL divergence from the reference's distribution to this one, nats."""
+    overlap: Floats | None = None
+    """Share of the reference's TOP_K most likely tokens that are among this model's."""
+
+    def save(self, path: Path) -> None:
+        """Write all arrays to one .npz file."""
+        np.savez(path, **{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
+
+    @classmethod
+    def load(cls, path: Path) -> TokenScores:
+        """Read what `save` wrote."""
+        with np.load(path) as archive:
+            return cls(**{name: archive[name] for name in archive.files})
+
+    @classmethod
+    def concatenate(cls, parts: list[TokenScores]) -> TokenScores:
+        """Join along windows."""
+        present = [f.name for f in fields(cls) if getattr(parts[0], f.name) is not None]
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in present})
+
+    def rows(self, part: slice) -> TokenScores:
+        """Some windows of it."""
+        present = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        return type(self)(**{name: getattr(self, name)[part] for name in present})
+
+
+@dataclass(frozen=True)
+class ReferenceScratch:
+    """The reference's logits of one chunk of windows, in a scratch folder on disk that lives as long as the chunk."""
+
+    folder: Path
+
+    @property
+    def logits(self) -> Path:
+        """.npy file, (W, T, vocabulary) float32."""
+        return self.folder / "logits.npy"
+
+    @property
+    def log_normaliser(self) -> Path:
+        """.npy file, (W, T) float64: log of the sum of exponentials of the logits."""
+        return self.folder / "log_normaliser.npy"
+
+    @property
+    def top_k(self) -> Path:
+        """.npy file, (W, T, TOP_K) int32: ids of the most likely tokens."""
+        return self.folder / "top_k.npy"
+
+
+class Workload(Frozen):
+    """What one repetition of the speed benchmark does (llama-bench's pp, tg and depth)."""
+
+    prompt_tokens: int
+    decode_tokens: int
+    decode_context_tokens: int
+    seed: int
+
+
+class LoadedModel(Protocol):
+    """A model that an engine holds ready in its own process."""
+
+    @property
+    def effective_config(self) -> EffectiveConfig:
+        """Configuration read back from the engine."""
+        ...
+
+    def score(
+        self, windows: Tokens, reference: ReferenceScratch | None = None, keep: ReferenceScratch | None = None
+    ) -> TokenScores:
+        """Score the second half of every window.
+
+        Args:
+            windows: token ids, (W, window_tokens).
+            reference: logits to compare with, of the same windows.
+            keep: where to leave this model's own logits, for others to be compared with.
+        """
+        ...
+
+    def warm_up(self, workload: Workload) -> None:
+        """Run the workload once, untimed (whole prompt, one decoded token)."""
+        ...
+
+    def time(self, workload: Workload) -> SpeedSamples:
+        """One repetition of the workload: raw seconds, no averages; `load_s` is empty."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Memory that the model's process holds now."""
+        ...
+
+    def peak_memory_bytes(self) -> int:
+        """Largest memory that the model's process has held."""
+        ...
+
+    def close(self) -> None:
+        """Free the model and end its process."""
+        ...

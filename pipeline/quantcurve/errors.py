@@ -1,0 +1,48 @@
+"""The exceptions quantcurve raises on purpose, and the exit code of each.
+
+    QuantcurveError                 something a user can act on
+    ├── RecipeError            (2)  the recipe, a flag or an input text is wrong
+    ├── PrerequisiteError      (3)  something is missing on this machine; names the command that fixes it
+    └── BackendError           (1)  an engine refused or died; carries exit code, signal and log
+        └── ModelFileError     (1)  a model file is missing, truncated, corrupt or of an unknown kind
+
+Every message says what is wrong, where, with which value, and what to do next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class QuantcurveError(Exception):
+    """Base of all errors that quantcurve raises on purpose."""
+
+    exit_code = 1
+
+
+class RecipeError(QuantcurveError):
+    """The recipe, a flag or an input text is wrong."""
+
+    exit_code = 2
+
+
+class PrerequisiteError(QuantcurveError):
+    """Something is missing on this machine; `fix` is the command that mends it."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message}\n  fix: {fix}")
+        self.fix = fix
+
+
+class BackendError(QuantcurveError):
+    """An engine refused its input or its process died."""
+
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(message if log is None else f"{message}\n  log: {log}")
+        self.log = log
+
+
+class ModelFileError(BackendError):
+    """A model file is missing, truncated, corrupt or of an unknown kind."""

@@ -1,0 +1,299 @@
+"""Confidence intervals of scores that are autocorrelated along a text.
+
+A text is cut into contiguous windows with equally many scored tokens. Neither tokens nor windows of a text
+are independent, so every interval rests on the windows' long-run variance, estimated text by text
+(`clustered_mean`). Texts are fixed strata: an interval speaks of more text of the same kind, not of other texts.
+
+The estimator is the equal-weighted cosine (EWC) one with t critical values: Lazarus, Lewis, Stock & Watson (2018),
+"HAR Inference: Recommendations for Practice", JBES 36(4), 541-559. They recommend B = 0.4 T^(2/3) cosine terms,
+too many for short texts with autocorrelation 0.6. Here B = T^(2/3)/4, rounded down, at least 2 from 12 windows on,
+and 1 below (t(1) = 12.7: honest, hardly of use). Coverage of nominal 95 % intervals measured on 20,000 series of
+window means exp(s z), or z itself for s = 0, where z is AR(1) with normal margins (standard error 0.002):
+
+    windows   B    s = 0, rho =        s = 0.5, rho =      s = 1, rho =        rho = 0.6, B = 0.4 T^(2/3)
+                   0     0.3   0.6     0     0.3   0.6     0     0.3   0.6     s = 0   s = 0.5
+    8         1    0.950 0.946 0.935   0.945 0.940 0.927   0.925 0.916 0.893   0.935   0.927
+    12        2    0.951 0.942 0.921   0.942 0.931 0.898   0.905 0.881 0.836   0.921   0.898
+    16        2    0.949 0.948 0.932   0.943 0.932 0.917   0.914 0.896 0.858   0.932   0.917
+    32        2    0.953 0.948 0.942   0.948 0.945 0.933   0.926 0.920 0.896   0.927   0.912
+    40        2    0.948 0.950 0.946   0.948 0.947 0.940   0.930 0.925 0.899   0.938   0.923
+    64        4    0.949 0.948 0.941   0.946 0.943 0.933   0.925 0.917 0.893   0.936   0.926
+    100       5    0.949 0.951 0.947   0.947 0.945 0.936   0.928 0.926 0.902   0.940   0.930
+    200       8    0.951 0.948 0.946   0.948 0.945 0.938   0.932 0.932 0.916   0.941   0.935
+    4 x 8     1    0.983 0.978 0.958   0.979 0.970 0.948   0.954 0.942 0.912   0.958   0.948
+    12 + 28   2    0.962 0.954 0.944   0.954 0.948 0.926   0.934 0.921 0.888   0.933   0.917
+    4 x 16    2    0.966 0.958 0.935   0.960 0.954 0.924   0.935 0.924 0.890   0.935   0.924
+    8 x 2     1    0.980 0.937 0.822   0.966 0.928 0.832   0.927 0.894 0.825   0.822   0.832
+
+The aim, 0.93 up to rho = 0.6 from 16 windows on, is met for s = 0, and for s = 0.5 (skewness 1.8) from 32 windows
+on. It is missed for s = 1 (skewness 6.2) whatever B is: skewness is not corrected. Texts of 2 or 3 windows are
+covered only while rho is small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from quantcurve.results import Estimate, Figure, Missing
+
+LEVEL = 0.95
+MIN_TAIL_TOKENS = 10  # that must be expected on both sides of a percentile
+MIN_REPETITIONS = 3
+
+Floats = npt.NDArray[np.float64]
+Scores = npt.NDArray[Any]  # any real or boolean dtype; all sums are taken in float64
+
+
+class MeanError(NamedTuple):
+    """A pooled mean, its standard error and the degrees of freedom of its t interval."""
+
+    mean: float
+    standard_error: float
+    degrees_of_freedom: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the interval at `LEVEL`."""
+        return _t_quantile(self.degrees_of_freedom) * self.standard_error
+
+
+def clustered_mean(values: Floats, segments: Sequence[int]) -> MeanError:
+    """Mean of window means with its autocorrelation-robust standard error (EWC, see the module).
+
+    values: (W,), the windows of text after text; segments: number of windows of each text, summing to W.
+    Variances of the texts add with the squares of their shares of the windows; degrees of freedom are
+    Satterthwaite's (1946), B for a single text. ValueError: segments that do not fit, a text with fewer than two
+    windows, values that are not finite.
+    """
+    _check_segments(segments, len(values))
+    _check_finite(values, "window means")
+    texts = np.split(np.asarray(values, np.float64), np.cumsum(segments)[:-1])
+    terms = np.array([cosine_terms(len(text)) for text in texts])
+    shares = np.array(segments) / len(values)
+    variances = shares**2 * np.array([_variance_of_mean(x, b) for x, b in zip(texts, terms, strict=True)])
+    total = float(variances.sum())
+    freedom = 1 / float(((variances / total) ** 2 / terms).sum()) if total > 0 else float(terms.sum())
+    return MeanError(float(np.mean(values, dtype=np.float64)), math.sqrt(total), freedom)
+
+
+def cosine_terms(windows: int) -> int:
+    """Number B of cosine terms for a text of so many windows, by the module's table."""
+    return 1 if windows < 12 else max(2, int(windows ** (2 / 3) / 4 + 1e-9))  # 1e-9: 4 terms for 64 windows
+
+
+def mean_estimate(scores: Scores, segments: Sequence[int], unit: str) -> Estimate:
+    """Mean of scores of shape (W, T), in `unit`; ValueError as in `clustered_mean`."""
+    return _interval(clustered_mean(_window_means(scores), segments), segments, unit)
+
+
+def ratio_estimate(numerator: Scores, denominator: Scores, segments: Sequence[int], unit: str) -> Estimate:
+    """Sum of the numerators (W,) over the sum of the denominators (W,), say bits per byte.
+
+    Linearised (Cochran 1977, "Sampling Techniques", ch. 6): the ratio's error is the mean of
+    (numerator - ratio x denominator) / mean denominator. ValueError also if a denominator is not positive.
+    """
+    above, below = np.asarray(numerator, np.float64), _positive(denominator, "denominators")
+    if above.ndim != 1 or above.shape != below.shape:
+        raise ValueError(f"a ratio needs two arrays of one length; shapes {above.shape} and {below.shape} given")
+    _check_finite(above, "numerators")
+    ratio = float(above.sum() / below.sum())
+    error = clustered_mean((above - ratio * below) / below.mean(), segments)
+    return _interval(error._replace(mean=ratio), segments, unit, "ratio, linearised; ")
+
+
+def exp_estimate(estimate: Estimate, unit: str) -> Estimate:
+    """Take exp of an estimate and its bounds (perplexity from nats per token); ValueError if beyond float64."""
+    try:
+        return _transformed(estimate, math.exp, unit, "exp of")
+    except OverflowError:
+        raise ValueError(f"exp of [{estimate.low:g}, {estimate.high:g}] is beyond float64") from None
+
+
+def root_mean_square_estimate(scores: Scores, segments: Sequence[int], unit: str) -> Estimate:
+    """Root of the mean square of scores (W, T), in the scores' unit; bounds are roots of the mean square's."""
+    square = mean_estimate(np.square(np.asarray(scores, np.float64)), segments, unit)
+    return _transformed(square, lambda x: math.sqrt(max(0.0, x)), unit, "root of")
+
+
+def proportion_estimate(scores: Scores, segments: Sequence[int], unit: str) -> Estimate:
+    """Mean of scores (W, T) in [0, 1] with an interval inside [0, 1] that never has zero width.
+
+    Clopper-Pearson with the effective sample size p(1 - p)/se^2 times (t(tokens - 1)/t(df))^2, at most the number
+    of tokens: Korn & Graubard (1998), Survey Methodology 24(2), 193-201. Zero variance counts every token, as if
+    independent. Shares (not 0/1) use p(1 - p), which bounds their variance. ValueError also outside [0, 1].
+    """
+    means, tokens = _window_means(scores), int(np.size(scores))
+    if np.min(scores) < 0 or np.max(scores) > 1:
+        raise ValueError(f"proportions lie in [0, 1]; scores from {np.min(scores)} to {np.max(scores)} given")
+    error = clustered_mean(means, segments)
+    low, high, size = _clopper_pearson(error.mean, error, tokens)
+    method = f"Clopper-Pearson, {size:.4g} effective of {tokens} tokens; {_words(segments, error.degrees_of_freedom)}"
+    return Estimate(value=error.mean, low=low, high=high, n=len(means), unit=unit, method=method)
+
+
+def percentile(scores: Scores, fraction: float) -> float:
+    """Percentile of scores of any shape, interpolated in float32 as llama-perplexity does.
+
+    ValueError: no scores, scores that are not finite, a fraction outside [0, 1].
+    """
+    _check_finite(scores, "scores")
+    if np.size(scores) == 0 or not 0 <= fraction <= 1:
+        raise ValueError(f"a percentile needs scores and a fraction in [0, 1]; {np.size(scores)}, {fraction} given")
+    return _interpolate(np.sort(np.asarray(scores, np.float32), axis=None), fraction)
+
+
+def percentile_estimate(scores: Scores, segments: Sequence[int], fraction: float, unit: str) -> Figure:
+    """Percentile of all scores (W, T) with the interval of Woodruff (1952), JASA 47, 635-646.
+
+    Its bounds are the percentiles at the bounds of the share of scores <= the percentile, which are Korn and
+    Graubard's, as `proportion_estimate` has (R's svyquantile: "beta"). Woodruff's own, fraction +- t x se, left
+    (0, 1) for most simulated samples of 40 unlike windows at 0.99, and covered 0.86 in the rest. Missing if fewer than
+    `MIN_TAIL_TOKENS` are expected on a side or a bound is an extreme token. ValueError as in `percentile`.
+    """
+    value, tokens = percentile(scores, fraction), int(np.size(scores))
+    if (expected := tokens * min(fraction, 1 - fraction)) < MIN_TAIL_TOKENS - 1e-6:
+        found = f"only {expected:.3g} of {tokens} tokens are expected beyond the {fraction:g} percentile"
+        return Missing(missing=f"{found}; {MIN_TAIL_TOKENS} are needed")
+    rounded = np.asarray(scores, np.float32)
+    error = clustered_mean(_window_means(rounded <= np.float32(value)), segments)
+    lower, upper, _ = _clopper_pearson(fraction, error, tokens)
+    if lower * (tokens - 1) < 1 or upper * (tokens - 1) > tokens - 2:
+        found = f"the interval of the {fraction:g} percentile spans levels {lower:.4g} to {upper:.6g}"
+        return Missing(missing=f"{found}: {tokens} tokens in {len(rounded)} windows are too few for it")
+    ordered = np.sort(rounded, axis=None)
+    low, high = _interpolate(ordered, lower), _interpolate(ordered, upper)
+    method = f"Woodruff, levels {lower:.4g} to {upper:.4g}; {_words(segments, error.degrees_of_freedom)}"
+    return Estimate(value=value, low=low, high=high, n=len(rounded), unit=unit, method=method)
+
+
+def paired_difference(a: Scores, b: Scores, segments: Sequence[int], unit: str) -> Estimate:
+    """Mean of a - b over the same tokens, both (W, T); equal scores give exactly [0, 0]."""
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"a paired difference needs the same tokens; shapes {np.shape(a)} and {np.shape(b)} given")
+    means = _window_means(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+    return _interval(clustered_mean(means, segments), segments, unit, "paired; ")
+
+
+def excludes_zero(estimate: Estimate) -> bool:
+    """Whether zero lies outside the interval: the difference is real at the interval's level."""
+    return estimate.low > 0 or estimate.high < 0
+
+
+def median_estimate(samples: Scores, unit: str) -> Figure:
+    """Median of independent repetitions (n,) with the sign test's interval between two order statistics.
+
+    The innermost symmetric pair that covers at least `LEVEL`, else [min, max]; `level` is the pair's own coverage,
+    1 - 2 P(Binomial(n, 1/2) < k) (David & Nagaraja 2003, "Order Statistics", 7.1). Missing below
+    `MIN_REPETITIONS`; ValueError for samples that are not finite.
+    """
+    _check_finite(samples, "repetitions")
+    ordered = np.sort(np.asarray(samples, np.float64), axis=None)
+    if (n := len(ordered)) < MIN_REPETITIONS:
+        return Missing(missing=f"{n} repetitions; a median with an interval needs {MIN_REPETITIONS}")
+    tails = accumulate(math.comb(n, k) for k in range(n // 2))
+    coverages = {k: 1 - tail / 2 ** (n - 1) for k, tail in enumerate(tails, 1)}
+    rank = max((k for k, coverage in coverages.items() if coverage >= LEVEL), default=1)
+    low, value, high = float(ordered[rank - 1]), float(np.median(ordered)), float(ordered[n - rank])
+    method = f"median of {n} repetitions, sign test: order statistics {rank} and {n + 1 - rank}"
+    return Estimate(value=value, low=low, high=high, level=coverages[rank], n=n, unit=unit, method=method)
+
+
+def log_ratio_estimate(a: Scores, b: Scores, unit: str) -> Figure:
+    """Geometric mean of a/b over paired repetitions (n,), round r of both at r; exp of a t interval of log(a/b).
+
+    Missing below `MIN_REPETITIONS`; ValueError for different lengths or values that are not finite and positive.
+    """
+    above, below = _positive(a, "repetitions of the first"), _positive(b, "repetitions of the second")
+    if above.ndim != 1 or above.shape != below.shape:
+        raise ValueError(f"a paired ratio needs the same rounds; shapes {above.shape} and {below.shape} given")
+    if (n := len(above)) < MIN_REPETITIONS:
+        return Missing(missing=f"{n} repetitions; a ratio with an interval needs {MIN_REPETITIONS}")
+    logs = np.log(above) - np.log(below)
+    mean, half = float(logs.mean()), _t_quantile(n - 1) * float(logs.std(ddof=1)) / math.sqrt(n)
+    method = f"mean logarithm of {n} paired ratios, t({n - 1})"
+    return exp_estimate(Estimate(value=mean, low=mean - half, high=mean + half, n=n, unit="ln", method=method), unit)
+
+
+def _variance_of_mean(values: Floats, terms: int) -> float:
+    """EWC long-run variance of one text over its number of windows."""
+    count = len(values)
+    angles = np.pi / count * np.outer(np.arange(1, terms + 1), np.arange(count) + 0.5)
+    projections = math.sqrt(2 / count) * (np.cos(angles) @ (values - values.mean()))
+    return float(np.mean(projections**2)) / count
+
+
+def _clopper_pearson(p: float, error: MeanError, tokens: int) -> tuple[float, float, float]:
+    """Bounds of a share p and its effective sample size, at most `tokens` (see `proportion_estimate`)."""
+    variance = error.standard_error**2
+    spread = p * (1 - p) * (_t_quantile(tokens - 1) / _t_quantile(error.degrees_of_freedom)) ** 2
+    size = tokens if spread >= tokens * variance else spread / variance
+    low = float(betaincinv(size * p, size * (1 - p) + 1, (1 - LEVEL) / 2)) if p > 0 else 0.0
+    high = float(betaincinv(size * p + 1, size * (1 - p), (1 + LEVEL) / 2)) if p < 1 else 1.0
+    return low, high, size
+
+
+def _interpolate(ordered: npt.NDArray[np.float32], fraction: float) -> float:
+    last = len(ordered) - 1
+    if fraction == 0.5:  # llama-perplexity takes the median apart: exact beyond 2^24 tokens too
+        return float(np.float32(0.5) * (ordered[last // 2] + ordered[(last + 1) // 2]))
+    position = np.float32(fraction) * np.float32(last)
+    index = min(int(position), last)
+    rest = np.float32(position - np.float32(index))
+    return float((np.float32(1) - rest) * ordered[index] + rest * ordered[min(index + 1, last)])
+
+
+def _window_means(scores: Scores) -> Floats:
+    if np.ndim(scores) != 2 or np.size(scores) == 0:
+        raise ValueError(f"scores must have the shape (windows, tokens); {np.shape(scores)} given")
+    _check_finite(scores, "scores")
+    return np.asarray(np.mean(scores, axis=1, dtype=np.float64))
+
+
+def _check_finite(values: Scores, what: str) -> None:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{int(bad.sum())} of {bad.size} {what} are not finite, first {values[first]} at {first}")
+
+
+def _positive(values: Scores, what: str) -> Floats:
+    array = np.asarray(values, np.float64)
+    _check_finite(array, what)
+    if not (array > 0).all():
+        raise ValueError(f"{int((array <= 0).sum())} of {array.size} {what} are not positive, least {array.min()}")
+    return array
+
+
+def _check_segments(segments: Sequence[int], windows: int) -> None:
+    if sum(segments) != windows or not segments:
+        raise ValueError(f"texts of {list(segments)} windows do not make up the {windows} windows given")
+    for number, count in enumerate(segments, 1):
+        if count < 2:
+            raise ValueError(f"text {number} of {len(segments)} has {count} window(s); a variance needs at least 2")
+
+
+def _interval(error: MeanError, segments: Sequence[int], unit: str, prefix: str = "") -> Estimate:
+    value, half, method = error.mean, error.half_width, prefix + _words(segments, error.degrees_of_freedom)
+    return Estimate(value=value, low=value - half, high=value + half, n=sum(segments), unit=unit, method=method)
+
+
+def _transformed(estimate: Estimate, function: Callable[[float], float], unit: str, words: str) -> Estimate:
+    low, value, high = (function(x) for x in (estimate.low, estimate.value, estimate.high))
+    level, n, method = estimate.level, estimate.n, f"{words}: {estimate.method}"
+    return Estimate(value=value, low=low, high=high, level=level, n=n, unit=unit, method=method)
+
+
+def _words(segments: Sequence[int], freedom: float) -> str:
+    texts = f" of {len(segments)} texts" if len(segments) > 1 else ""
+    return f"EWC long-run variance over {sum(segments)} windows{texts}, t({freedom:.3g})"
+
+
+def _t_quantile(freedom: float) -> float:
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -1,0 +1,67 @@
+"""A run's folder: results.json, the recipe as it was, the table and the picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from quantcurve.errors import RecipeError
+from quantcurve.results import SCHEMA_VERSION, RunResult
+
+RESULTS = "results.json"
+PICTURES = ("curve.svg", "curve.png")
+
+
+def save(run: RunResult, folder: Path) -> None:
+    """Write a run's folder; files appear whole or not at all, and pictures are drawn only if the figures changed.
+
+    Raises:
+        RecipeError: the folder cannot be written.
+    """
+    from quantcurve.report.markdown import markdown
+    from quantcurve.report.picture import save_picture
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        unchanged = _same_figures(folder, run)
+        _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
+        _write(folder / "recipe.yaml", run.recipe_text)
+        _write(folder / "table.md", markdown(run))
+    except OSError as error:
+        raise RecipeError(f"{folder}: cannot be written ({error.strerror}); give another with --out") from error
+    if not (unchanged and all((folder / name).exists() for name in PICTURES)):
+        for name in PICTURES:
+            save_picture(run, folder / name)
+
+
+def load(path: Path) -> RunResult:
+    """Read a run from its folder or its results.json.
+
+    Raises:
+        RecipeError: it is not there, or was written by another version.
+    """
+    file = path / RESULTS if path.is_dir() else path
+    try:
+        return RunResult.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{file}: no results ({error.strerror}); `quantcurve run RECIPE` writes them") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{file}: not a results file of schema version {SCHEMA_VERSION}; run the recipe again\n  {error}"
+        ) from error
+
+
+def _same_figures(folder: Path, run: RunResult) -> bool:
+    try:
+        before = load(folder)
+    except RecipeError:
+        return False
+    return before.model_copy(update={"stages": run.stages}) == run
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

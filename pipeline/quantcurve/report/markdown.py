@@ -1,0 +1,55 @@
+"""The trade-off table for a pull request or a model card (GitHub-flavoured Markdown)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from quantcurve.report import words
+from quantcurve.report.notes import KlByText, kl_by_text, sections
+from quantcurve.report.rows import COLUMNS, LEGEND, levels, rows
+from quantcurve.results import RunResult
+
+_SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#>+-](?=\s)|^>")
+
+
+def markdown(run: RunResult) -> str:
+    """Table with the bounds of all intervals, and the notes below it; text from the run is escaped."""
+    by_text = kl_by_text(run)
+    parts = [
+        f"## {escape(words.plain(run.name))}: accuracy against speed",
+        _trade_off(run),
+        escape(f"{LEGEND}   [low, high]: {levels(run)} interval"),
+        *((f"### KL mean (nats) by text, worst first\n\n{_kl_table(by_text)}",) if by_text else ()),
+    ]
+    for section in sections(run):
+        listed = "\n".join(f"- {escape(sentence)}" for sentence in section.sentences)
+        parts.append(f"### {section.heading}\n\n{listed}")
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown and HTML show as it is, also inside a table."""
+    html = text.replace("&", "&amp;").replace("<", "&lt;")
+    return _SPECIAL.sub(lambda match: "\\" + match[0], html)
+
+
+def _trade_off(run: RunResult) -> str:
+    header = ("name", "verdict", "", *(column.full_title for column in COLUMNS))
+    body = ((row.name, row.verdict, row.marks, *(column.full(row) for column in COLUMNS)) for row in rows(run))
+    return _table(header, body, left=3)
+
+
+def _kl_table(by_text: KlByText) -> str:
+    body = ((row.text, *(words.bounds(kl) for kl in row.figures)) for row in by_text.rows)
+    return _table(("text", *by_text.variants), body, left=1)
+
+
+def _table(header: Sequence[str], body: Iterable[Sequence[str]], left: int) -> str:
+    rule = [":---"] * left + ["---:"] * (len(header) - left)
+    lines = [_line(header), f"| {' | '.join(rule)} |", *(_line(cells) for cells in body)]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(escape(cell) for cell in cells)} |"

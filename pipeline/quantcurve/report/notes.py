@@ -1,0 +1,191 @@
+"""What has to be said below every table: where the reference is from, fallbacks, ties, doubts, failures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from quantcurve.report import words
+from quantcurve.report.rows import judged, kl_mean
+from quantcurve.results import Estimate, Figure, Missing, ModelFile, ReferenceResult, RunResult, Speed, VariantResult
+
+
+class Section(NamedTuple):
+    """Sentences under one heading; plain text, to be escaped by whoever writes it."""
+
+    heading: str
+    sentences: tuple[str, ...]
+
+
+class KlRow(NamedTuple):
+    """Mean KL divergence of every shown variant on one text."""
+
+    text: str
+    figures: tuple[Figure, ...]
+
+
+class KlByText(NamedTuple):
+    """Texts, worst first, by variants."""
+
+    variants: tuple[str, ...]
+    rows: tuple[KlRow, ...]
+
+
+def sections(run: RunResult) -> tuple[Section, ...]:
+    """All sections that have something to say."""
+    every = (
+        Section("Reference", _reference(run)),
+        Section("Measured", _measured(run)),
+        Section("Verdicts", _verdicts(run)),
+        Section("Fallbacks", _fallbacks(run)),
+        Section("Ties", _ties(run)),
+        Section("Missing figures", _missing(run)),
+        Section("Notes", _notes(run)),
+        Section("Warnings", tuple(words.plain(w) for w in run.warnings)),
+        Section("Failed", _failures(run)),
+    )
+    return tuple(section for section in every if section.sentences)
+
+
+def kl_by_text(run: RunResult) -> KlByText | None:
+    """Mean KL divergence (nats) of every variant on every text, or None if there was one text.
+
+    Texts are ordered by the largest KL divergence that any variant has on them; discarded variants count only if
+    there are no others.
+    """
+    shown = sorted((v for v in run.variants if v.slices), key=lambda v: v.file.size_bytes if v.file else 0)
+    if len(run.texts) < 2 or not shown:
+        return None
+    counted = [v for v in shown if judged(v) != "discard"] or shown
+    worst_first = sorted((t.name for t in run.texts), key=lambda text: -max(_kl_value(v, text) for v in counted))
+    rows = (KlRow(words.plain(text), tuple(_kl_on(v, text) for v in shown)) for text in worst_first)
+    return KlByText(tuple(words.plain(v.name) for v in shown), tuple(rows))
+
+
+def _kl_on(variant: VariantResult, text: str) -> Figure:
+    return kl_mean(next((part for part in variant.slices if part.text == text), None))
+
+
+def _kl_value(variant: VariantResult, text: str) -> float:
+    kl = _kl_on(variant, text)
+    return kl.value if isinstance(kl, Estimate) else 0.0
+
+
+def _reference(run: RunResult) -> tuple[str, ...]:
+    reference = run.reference
+    perplexity = words.spread(reference.overall.model.perplexity)
+    described = f"{reference.name} ({reference.precision}, from {reference.source}), perplexity {perplexity}."
+    return words.plain(described), words.plain(reference.provenance.statement)
+
+
+def _measured(run: RunResult) -> tuple[str, ...]:
+    machine, engine = run.machine, run.engine
+    texts = (f"{words.plain(t.name)} ({t.windows_used} of {t.windows_available} windows)" for t in run.texts)
+    config = run.timing_config or run.scoring_config
+    return (
+        f"On {words.listed(tuple(texts))}: {run.reference.overall.tokens} scored tokens.",
+        words.plain(f"By {engine.name} {engine.version} with {config.threads} threads on {machine.processor}."),
+    )
+
+
+def _verdicts(run: RunResult) -> tuple[str, ...]:
+    return tuple(
+        words.plain(f"{v.name} ({judged(v)}): {v.verdict.sentence}")
+        for v in run.variants
+        if v.verdict and v.verdict.decision != "keep"
+    )
+
+
+def _fallbacks(run: RunResult) -> tuple[str, ...]:
+    return tuple(
+        f"{words.plain(v.name)}: {_percent(v.file.fallback_share)} of weights fell back: {_fallback_kinds(v.file)}"
+        for v in run.variants
+        if v.file and v.file.fallbacks
+    )
+
+
+def _fallback_kinds(file: ModelFile) -> str:
+    tensors: dict[tuple[str, str], int] = defaultdict(int)
+    weights: dict[tuple[str, str], int] = defaultdict(int)
+    for fallback in file.fallbacks:
+        kind = (fallback.wanted, fallback.got)
+        tensors[kind] += 1
+        weights[kind] += fallback.weights
+    largest_first = sorted(weights, key=lambda kind: -weights[kind])
+    return ", ".join(
+        f"{tensors[kind]} tensor{'s' * (tensors[kind] > 1)} {words.plain(' -> '.join(kind))} "
+        f"({_percent(weights[kind] / file.weights)})"
+        for kind in largest_first
+    )
+
+
+def _ties(run: RunResult) -> tuple[str, ...]:
+    sentences = []
+    for index, variant in enumerate(run.variants):
+        later = tuple(words.plain(v.name) for v in run.variants[index + 1 :] if v.name in variant.tied_with)
+        name = words.plain(variant.name)
+        if len(later) == 1:
+            sentences.append(f"{name} and {later[0]} cannot be told apart in KL divergence.")
+        elif later:
+            sentences.append(f"{name} cannot be told apart in KL divergence from {words.listed(later)}.")
+    return tuple(sentences)
+
+
+def _missing(run: RunResult) -> tuple[str, ...]:
+    names: dict[tuple[str, str], list[str]] = defaultdict(list)
+    models: tuple[VariantResult | ReferenceResult, ...] = (*run.variants, run.reference)
+    for model in models:
+        if not isinstance(model, VariantResult) or model.status == "measured":
+            for figure, reason in _missing_speed(model.speed):
+                names[figure, reason].append(words.plain(model.name))
+    for variant in run.variants:
+        for figure, reason in _missing_divergence(variant):
+            names[figure, reason].append(words.plain(variant.name))
+    return tuple(words.plain(f"{figure} of {words.listed(who)}: {why}") for (figure, why), who in names.items())
+
+
+def _missing_divergence(variant: VariantResult) -> Iterator[tuple[str, str]]:
+    if variant.status == "failed":
+        return
+    if variant.overall is None or variant.overall.divergence is None:
+        yield "KL divergence", "not measured"
+        return
+    divergence = variant.overall.divergence
+    for title, figure in (
+        ("perplexity ratio", divergence.perplexity_ratio),
+        ("mean KL divergence", divergence.kl_mean),
+        ("KL divergence p99", divergence.kl_p99),
+        ("top-1 agreement", divergence.top1_agreement),
+    ):
+        if isinstance(figure, Missing):
+            yield title, figure.missing
+
+
+def _missing_speed(speed: Speed | Missing) -> Iterator[tuple[str, str]]:
+    if isinstance(speed, Missing):
+        yield "speed", speed.missing
+        return
+    for title, figure in (
+        ("prefill speed", speed.prefill_tokens_per_s),
+        ("decode speed", speed.decode_tokens_per_s),
+        ("time to first token", speed.time_to_first_token_s),
+    ):
+        if isinstance(figure, Missing):
+            yield title, figure.missing
+
+
+def _notes(run: RunResult) -> tuple[str, ...]:
+    return tuple(words.plain(f"{v.name}: {note}") for v in run.variants for note in v.notes)
+
+
+def _failures(run: RunResult) -> tuple[str, ...]:
+    failed = (v for v in run.variants if v.status == "failed")
+    return tuple(
+        words.plain(f"{v.name}: {v.failure or 'no reason given'}" + (f"; log: {v.log}" if v.log else ""))
+        for v in failed
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"

@@ -1,0 +1,142 @@
+"""The trade-off table without its looks: rows, columns, and the order in which columns fill the room there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quantcurve.report import words
+from quantcurve.results import (
+    Divergence,
+    Estimate,
+    Figure,
+    Missing,
+    ModelFile,
+    ReferenceResult,
+    RunResult,
+    Slice,
+    Speed,
+    VariantResult,
+)
+
+NO_FIGURE = Missing(missing="")
+FRONT_MARK, FALLBACK_MARK = "*", "†"
+LEGEND = f"{FRONT_MARK} on the Pareto front   {FALLBACK_MARK} part of its weights fell back to another type, see below"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The reference or one variant."""
+
+    name: str
+    verdict: str
+    """reference, keep, suspect, at line, discard, failed, or "-" where nothing was screened."""
+    file: ModelFile | None
+    divergence: Divergence | None
+    speed: Speed | None
+    on_front: bool = False
+
+    @property
+    def marks(self) -> str:
+        """Marks that `LEGEND` explains."""
+        fell_back = self.file is not None and bool(self.file.fallbacks)
+        return (FRONT_MARK if self.on_front else "") + (FALLBACK_MARK if fell_back else "")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measured column."""
+
+    title: str
+    unit: str
+    cell: Callable[[Row], Figure | str]
+    """A figure in SI units or nats, or words."""
+    scale: float = 1.0
+    """From the figure's unit to the column's."""
+    with_interval: bool = False
+    """Whether the interval is shown where room is short."""
+    rank: int = 0
+    """Order in which columns are tried for the room there is; 0 is always shown."""
+
+    @property
+    def full_title(self) -> str:
+        """Title and unit on one line."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    def compact(self, row: Row) -> str:
+        """The cell for a terminal."""
+        cell = self.cell(row)
+        if isinstance(cell, str):
+            return cell
+        return words.spread(cell, self.scale) if self.with_interval else words.alone(cell, self.scale)
+
+    def full(self, row: Row) -> str:
+        """The cell with its interval's bounds."""
+        cell = self.cell(row)
+        return cell if isinstance(cell, str) else words.bounds(cell, self.scale)
+
+
+def rows(run: RunResult) -> tuple[Row, ...]:
+    """The reference, then the variants by size; variants without a file come last."""
+    variants = sorted(run.variants, key=lambda v: (v.file is None, v.file.size_bytes if v.file else 0, v.name))
+    return (_reference_row(run.reference), *(_variant_row(variant) for variant in variants))
+
+
+def levels(run: RunResult) -> str:
+    """Confidence levels of all intervals shown, in words."""
+    cells = (column.cell(row) for row in rows(run) for column in COLUMNS)
+    texts = sorted({f"{100 * cell.level:.4g} %" for cell in cells if isinstance(cell, Estimate)})
+    return words.listed(texts) or "95 %"
+
+
+def judged(variant: VariantResult) -> str:
+    """The verdict on a variant in words."""
+    if variant.status == "failed":
+        return "failed"
+    return variant.verdict.decision.replace("_", " ") if variant.verdict else "-"
+
+
+def kl_mean(part: Slice | None) -> Figure:
+    """Mean KL divergence of a slice, or the empty figure."""
+    return part.divergence.kl_mean if part and part.divergence else NO_FIGURE
+
+
+def _variant_row(variant: VariantResult) -> Row:
+    divergence = variant.overall.divergence if variant.overall else None
+    speed = variant.speed if isinstance(variant.speed, Speed) else None
+    return Row(words.plain(variant.name), judged(variant), variant.file, divergence, speed, variant.on_front)
+
+
+def _reference_row(reference: ReferenceResult) -> Row:
+    speed = reference.speed if isinstance(reference.speed, Speed) else None
+    return Row(words.plain(reference.name), "reference", reference.file, None, speed)
+
+
+def _of_file(pick: Callable[[ModelFile], str]) -> Callable[[Row], str]:
+    return lambda row: pick(row.file) if row.file else "-"
+
+
+def _of_divergence(pick: Callable[[Divergence], Figure]) -> Callable[[Row], Figure]:
+    return lambda row: pick(row.divergence) if row.divergence else NO_FIGURE
+
+
+def _of_speed(pick: Callable[[Speed], Figure]) -> Callable[[Row], Figure]:
+    return lambda row: pick(row.speed) if row.speed else NO_FIGURE
+
+
+def _memory(row: Row) -> str:
+    return f"{row.speed.peak_memory_bytes / words.MIB:.0f}" if row.speed else "-"
+
+
+COLUMNS = (
+    Column("size", "MiB", _of_file(lambda f: f"{f.size_bytes / words.MIB:.1f}")),
+    Column("bits/weight", "", _of_file(lambda f: f"{f.bits_per_weight:.2f}"), rank=7),
+    Column("PPL ratio", "", _of_divergence(lambda d: d.perplexity_ratio), with_interval=True, rank=1),
+    Column("KL mean", "nats", _of_divergence(lambda d: d.kl_mean), with_interval=True),
+    Column("KL p99", "nats", _of_divergence(lambda d: d.kl_p99), rank=4),
+    Column("top-1", "%", _of_divergence(lambda d: d.top1_agreement), scale=100, rank=2),
+    Column("prefill", "t/s", _of_speed(lambda s: s.prefill_tokens_per_s), rank=5),
+    Column("decode", "t/s", _of_speed(lambda s: s.decode_tokens_per_s), with_interval=True),
+    Column("TTFT", "ms", _of_speed(lambda s: s.time_to_first_token_s), scale=1000, rank=6),
+    Column("memory", "MiB", _memory, rank=3),
+)

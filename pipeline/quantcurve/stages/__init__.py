@@ -1,0 +1,1 @@
+"""Stages of a run: plain functions of explicit inputs through the store."""

@@ -1,0 +1,156 @@
+"""Speed on this machine by llama-bench's protocol, in rounds over all models so that drift hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from quantcurve import machine
+from quantcurve.engines.base import EngineConfig, Workload
+from quantcurve.engines.llamacpp import LlamaCppModel
+from quantcurve.engines.pool import ModelPool
+from quantcurve.metrics.statistics import median_estimate
+from quantcurve.recipe import Benchmark, Recipe
+from quantcurve.results import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, Speed, SpeedSamples
+from quantcurve.session import Event, Session
+from quantcurve.stages.screen import Model
+
+LOADS = 3
+"""Times a model is loaded for the load time."""
+
+
+class SpeedInputs(Frozen):
+    """Key of a benchmark: all models together, since rounds over them are paired."""
+
+    version: Literal[1] = 1
+    models: tuple[str, ...]
+    config: EngineConfig
+    workload: Workload
+    repetitions: int
+    engine: EngineIdentity
+    machine: MachineFacts
+
+
+class ModelSpeed(Frozen):
+    """Raw seconds and peak memory of one model."""
+
+    samples: SpeedSamples
+    peak_memory_bytes: int
+
+
+class SpeedStep(Frozen):
+    """What was measured, in the order of the key's models."""
+
+    models: tuple[ModelSpeed, ...]
+    config: EffectiveConfig
+
+
+class Timed(NamedTuple):
+    """Speed by model name, and the configuration it was measured with."""
+
+    speeds: dict[str, Speed]
+    config: EffectiveConfig
+
+
+def workload_of(recipe: Recipe, bench: Benchmark) -> Workload:
+    """What one repetition does."""
+    return Workload(
+        prompt_tokens=bench.prompt_tokens,
+        decode_tokens=bench.decode_tokens,
+        decode_context_tokens=bench.decode_context_tokens,
+        seed=recipe.seed,
+    )
+
+
+def timing_config(recipe: Recipe, bench: Benchmark, session: Session) -> EngineConfig:
+    """How models are opened for timing: one sequence, a context that just holds the workload (llama-bench)."""
+    return EngineConfig(
+        device=session.device,
+        threads=session.threads,
+        window_tokens=max(bench.prompt_tokens, bench.decode_context_tokens + bench.decode_tokens),
+        batch_tokens=recipe.engine.batch_tokens,
+        micro_batch_tokens=recipe.engine.micro_batch_tokens,
+        flash_attention=recipe.engine.flash_attention,
+    )
+
+
+def speed_inputs(recipe: Recipe, bench: Benchmark, model_hashes: Sequence[str], session: Session) -> SpeedInputs:
+    """Key of the benchmark of these models."""
+    return SpeedInputs(
+        models=tuple(model_hashes),
+        config=timing_config(recipe, bench, session),
+        workload=workload_of(recipe, bench),
+        repetitions=bench.repetitions,
+        engine=session.engine,
+        machine=machine.facts(),
+    )
+
+
+def benchmark(recipe: Recipe, bench: Benchmark, models: Sequence[Model], session: Session) -> Timed:
+    """Time all models.
+
+    Raises:
+        BackendError: an engine died.
+    """
+    inputs = speed_inputs(recipe, bench, [m.content_hash for m in models], session)
+    step, _ = session.make("benchmark", inputs, SpeedStep, lambda _: _measure(inputs, models, session))
+    speeds = {m.name: speed(s, inputs.workload) for m, s in zip(models, step.models, strict=True)}
+    return Timed(speeds, step.config)
+
+
+def speed(measured: ModelSpeed, workload: Workload) -> Speed:
+    """Medians with their intervals from raw seconds."""
+    samples = measured.samples
+    return Speed(
+        prefill_tokens_per_s=median_estimate(workload.prompt_tokens / np.array(samples.prefill_s), "tokens/s"),
+        decode_tokens_per_s=median_estimate(workload.decode_tokens / np.array(samples.decode_s), "tokens/s"),
+        time_to_first_token_s=median_estimate(np.array(samples.first_token_s), "s"),
+        load_time_s=median_estimate(np.array(samples.load_s), "s"),
+        peak_memory_bytes=measured.peak_memory_bytes,
+        samples=samples,
+    )
+
+
+def _measure(inputs: SpeedInputs, models: Sequence[Model], session: Session) -> SpeedStep:
+    by_name = {m.name: m for m in models}
+    rounds: dict[str, list[SpeedSamples]] = {m.name: [] for m in models}
+    loads: dict[str, list[float]] = {m.name: [] for m in models}
+    peaks = dict.fromkeys(by_name, 0)
+    total = len(models) * (inputs.repetitions + 1)
+    with ModelPool(
+        lambda name: LlamaCppModel(by_name[name].path, inputs.config, name, session.log(name)),
+        lambda name: int(1.2 * by_name[name].size_bytes),
+    ) as pool:
+        for i, model in enumerate(models):
+            session.progress(Event("benchmark", i, total, model.name))
+            loads[model.name] = [pool.get(model.name).time_load() for _ in range(LOADS)]
+            pool.get(model.name).warm_up(inputs.workload)
+            pool.note_size(model.name)
+        for repetition in range(inputs.repetitions):
+            for i, model in enumerate(models):
+                session.progress(Event("benchmark", len(models) * (repetition + 1) + i, total, model.name))
+                cold = not pool.is_open(model.name)
+                loaded = pool.get(model.name)
+                if cold:
+                    loaded.warm_up(inputs.workload)
+                rounds[model.name].append(loaded.time(inputs.workload))
+                peaks[model.name] = max(peaks[model.name], loaded.peak_memory_bytes())
+                effective = loaded.effective_config
+    session.progress(Event("benchmark", total, total, "done"))
+    return SpeedStep(
+        models=tuple(
+            ModelSpeed(samples=_joined(rounds[m.name], loads[m.name]), peak_memory_bytes=peaks[m.name]) for m in models
+        ),
+        config=effective,
+    )
+
+
+def _joined(rounds: Sequence[SpeedSamples], loads: Sequence[float]) -> SpeedSamples:
+    return SpeedSamples(
+        prefill_s=tuple(s for r in rounds for s in r.prefill_s),
+        decode_s=tuple(s for r in rounds for s in r.decode_s),
+        first_token_s=tuple(s for r in rounds for s in r.first_token_s),
+        load_s=tuple(loads),
+    )

@@ -1,0 +1,188 @@
+"""From a recipe's model source to the reference, and from the reference to its variants."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from quantcurve import sources
+from quantcurve.engines.child import Child
+from quantcurve.engines.gguf_file import GgufHeader
+from quantcurve.errors import BackendError
+from quantcurve.recipe import Model
+from quantcurve.results import EngineIdentity, Fallback, Frozen, ModelFile, Provenance
+from quantcurve.session import Event, Session
+
+Precision = Literal["F16", "BF16"]
+
+
+class ReferenceInputs(Frozen):
+    """Key of a reference."""
+
+    version: Literal[1] = 1
+    source_hash: str
+    requested: str
+    engine: EngineIdentity
+
+
+class ReferenceStep(Frozen):
+    """A reference as it was written; `is_source`: the source file itself serves, no copy was made."""
+
+    file: ModelFile
+    precision: str
+    provenance: Provenance
+    is_source: bool
+
+
+class Reference(NamedTuple):
+    """The reference, ready to open."""
+
+    path: Path
+    source: str
+    step: ReferenceStep
+
+
+class VariantInputs(Frozen):
+    """Key of a variant's file."""
+
+    version: Literal[1] = 1
+    reference_hash: str
+    file_type: str
+    engine: EngineIdentity
+
+
+class Variant(NamedTuple):
+    """A variant's file, ready to open."""
+
+    name: str
+    path: Path
+    file: ModelFile
+
+
+class Failed(NamedTuple):
+    """A variant that could not be made or measured."""
+
+    name: str
+    reason: str
+    log: str
+
+
+def reference_inputs(model: Model, source_hash: str, engine: EngineIdentity) -> ReferenceInputs:
+    """Key of the reference of a model source."""
+    return ReferenceInputs(source_hash=source_hash, requested=model.reference, engine=engine)
+
+
+def resolve(model: Model, base: Path, session: Session) -> Reference:
+    """The reference of a model: found, converted to GGUF and written in F16 or BF16 where it is not already.
+
+    Raises:
+        RecipeError, PrerequisiteError: the source is wrong or something is missing to get it.
+        ModelFileError: the file is missing, truncated, corrupt or of an unknown architecture.
+    """
+    session.progress(Event("resolve", 0, 1, model.source))
+    located = sources.locate(model.source, base)
+    source_hash = sources.content_hash(located, session.store.hash_file)
+    inputs = reference_inputs(model, source_hash, session.engine)
+    step, artifact = session.make(
+        "resolve", inputs, ReferenceStep, lambda draft: _write(located, model, draft, session)
+    )
+    path = located.path if step.is_source else artifact.folder / "model.gguf"
+    session.progress(Event("resolve", 1, 1, model.source))
+    return Reference(path, located.description, step)
+
+
+def quantize(reference: Reference, names: Sequence[str], session: Session) -> list[Variant | Failed]:
+    """Write every variant; one that llama.cpp refuses is `Failed`, the others go on."""
+    made: list[Variant | Failed] = []
+    for i, name in enumerate(names):
+        session.progress(Event("quantize", i, len(names), name))
+        inputs = VariantInputs(reference_hash=reference.step.file.content_hash, file_type=name, engine=session.engine)
+        try:
+            file, artifact = session.make(
+                "quantize", inputs, ModelFile, lambda draft, name=name: _quantize(reference.path, name, draft, session)
+            )
+            made.append(Variant(name, artifact.folder / "model.gguf", file))
+        except BackendError as error:
+            made.append(Failed(name, str(error), str(session.log(name))))
+    session.progress(Event("quantize", len(names), len(names), "done"))
+    return made
+
+
+def model_file(header: GgufHeader, path: Path, content_hash: str, fallbacks: Sequence[Fallback] = ()) -> ModelFile:
+    """What a written file really is."""
+    weights = sum(t.weights for t in header.tensors)
+    return ModelFile(
+        content_hash=content_hash,
+        size_bytes=path.stat().st_size,
+        weights=weights,
+        bits_per_weight=8 * sum(t.size_bytes for t in header.tensors) / weights,
+        types=header.type_shares(),
+        fallbacks=tuple(fallbacks),
+    )
+
+
+def wanted_precision(header: GgufHeader, requested: str, holds_bf16: bool) -> Precision:
+    """Precision of the reference: as requested; else the source's own if it is F16 or BF16; BF16 for F32 weights that
+    BF16 holds exactly; F16 for the rest."""
+    if requested in ("F16", "BF16"):
+        return "F16" if requested == "F16" else "BF16"
+    main = header.type_shares()[0].type
+    if main == "BF16" or (main == "F32" and holds_bf16):
+        return "BF16"
+    return "F16"
+
+
+def _write(located: sources.Located, model: Model, draft: Path, session: Session) -> ReferenceStep:
+    from quantcurve.engines import convert, llamacpp_child, provenance
+
+    log = session.log("reference")
+    source = located.path
+    if located.kind == "hf_folder":
+        source = draft / "source.gguf"
+        tools = convert.converter_folder(session.store.folder)
+        convert.convert_hf_to_gguf(located.path, source, "auto", log, tools)
+    with Child("reference", log) as child:
+        source_header = child.call(llamacpp_child.header, source)
+        holds_bf16 = source_header.type_shares()[0].type == "F32" and child.call(llamacpp_child.holds_bf16, source)
+        precision = wanted_precision(source_header, model.reference, holds_bf16)
+        target = draft / "model.gguf"
+        is_source = source_header.type_shares()[0].type == precision
+        if not is_source:
+            child.call(llamacpp_child.quantize, source, target, precision, session.threads)
+        elif located.kind == "hf_folder":
+            source.rename(target)
+        kept = target if target.exists() else source
+        header = child.call(llamacpp_child.header, kept)
+        child.call(llamacpp_child.tokenize, kept, ["loads?"])
+        report = child.call(provenance.lattice_share, header, kept, 0)
+    if source.parent == draft and source.exists():
+        source.unlink()
+    return ReferenceStep(
+        file=model_file(header, kept, session.store.hash_file(kept)),
+        precision=precision,
+        provenance=provenance.provenance(source_header.type_shares(), report),
+        is_source=kept == located.path,
+    )
+
+
+def _quantize(source: Path, name: str, draft: Path, session: Session) -> ModelFile:
+    from quantcurve.engines import llamacpp_child
+
+    target = draft / "model.gguf"
+    _check_disk(source, draft)
+    with Child(name, session.log(name)) as child:
+        fallbacks = child.call(llamacpp_child.quantize, source, target, name, session.threads)
+        header = child.call(llamacpp_child.header, target)
+    return model_file(header, target, session.store.hash_file(target), fallbacks)
+
+
+def _check_disk(source: Path, folder: Path) -> None:
+    """No variant is larger than twice the reference (F32); refuse early where the smallest would not fit."""
+    free, size = shutil.disk_usage(folder).free, source.stat().st_size
+    if free < size // 8:
+        raise BackendError(
+            f"{folder}: {free / 1e6:,.0f} MB free, too little for a variant of a {size / 1e6:,.0f} MB reference; "
+            "free some, `quantcurve cache prune`, or set QUANTCURVE_CACHE to another disk"
+        )

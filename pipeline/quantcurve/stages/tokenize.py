@@ -1,0 +1,120 @@
+"""Evaluation texts to windows of token ids, once, by the reference's own vocabulary: all models get the same ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from quantcurve.engines.base import Tokens
+from quantcurve.engines.child import Child
+from quantcurve.recipe import Recipe, Text, Windows
+from quantcurve.results import EngineIdentity, Frozen, TextResult
+from quantcurve.session import Event, Session
+from quantcurve.stages.figures import ScoredText
+from quantcurve.stages.resolve import Reference
+from quantcurve.texts import LoadedText, cut
+
+
+class TokensInputs(Frozen):
+    """Key of a text's windows."""
+
+    version: Literal[1] = 1
+    reference_hash: str
+    text_hash: str
+    windows: Windows
+    limit: int | None
+    seed: int
+    engine: EngineIdentity
+
+
+class TokensStep(Frozen):
+    """A text cut into windows; the ids are in windows.npz."""
+
+    tokens: int
+    windows_available: int
+    windows_used: int
+    vocabulary: int
+
+
+class Windowed(NamedTuple):
+    """One text's windows, ready to score."""
+
+    text: LoadedText
+    windows: Tokens
+    """(W, window_tokens)."""
+    scored_bytes: Tokens
+    """(W,): bytes of text behind the scored tokens."""
+    step: TokensStep
+
+    def scored_text(self) -> ScoredText:
+        """The part that figures need."""
+        return ScoredText(self.text.name, self.scored_bytes.astype(np.float64), self.windows.shape[1])
+
+    def result(self) -> TextResult:
+        """The part that the run's record keeps."""
+        return TextResult(
+            name=self.text.name,
+            source=self.text.source,
+            content_hash=self.text.content_hash,
+            size_bytes=self.text.size_bytes,
+            tokens=self.step.tokens,
+            windows_available=self.step.windows_available,
+            windows_used=self.step.windows_used,
+        )
+
+
+def tokens_inputs(
+    recipe: Recipe, entry: Text, text: LoadedText, reference_hash: str, engine: EngineIdentity
+) -> TokensInputs:
+    """Key of one text's windows."""
+    return TokensInputs(
+        reference_hash=reference_hash,
+        text_hash=text.content_hash,
+        windows=recipe.windows,
+        limit=recipe.window_limit(entry),
+        seed=recipe.seed,
+        engine=engine,
+    )
+
+
+def tokenize(recipe: Recipe, texts: Sequence[LoadedText], reference: Reference, session: Session) -> list[Windowed]:
+    """Windows of every text.
+
+    Raises:
+        RecipeError: a text is too short for two windows.
+    """
+    done = []
+    for i, (entry, text) in enumerate(zip(recipe.texts, texts, strict=True)):
+        session.progress(Event("tokenize", i, len(texts), text.name))
+        inputs = tokens_inputs(recipe, entry, text, reference.step.file.content_hash, session.engine)
+        step, artifact = session.make(
+            "tokenize", inputs, TokensStep, lambda draft, t=text, k=inputs: _make(k, t, reference.path, draft, session)
+        )
+        with np.load(artifact.folder / "windows.npz") as arrays:
+            done.append(Windowed(text, arrays["windows"], arrays["scored_bytes"], step))
+    session.progress(Event("tokenize", len(texts), len(texts), "done"))
+    return done
+
+
+def windows_hash(windows: Tokens) -> str:
+    """SHA-256 of token ids and shape."""
+    return hashlib.sha256(f"{windows.shape}".encode() + np.ascontiguousarray(windows, "<i4").tobytes()).hexdigest()
+
+
+def _make(inputs: TokensInputs, text: LoadedText, model: Path, draft: Path, session: Session) -> TokensStep:
+    from quantcurve.engines import llamacpp_child as engine
+
+    with Child("tokenizer", session.log("tokenizer")) as child:
+        tokens = child.call(engine.tokenize, model, [text.content])[0]
+        made = cut(text.name, tokens, inputs.windows, inputs.limit, inputs.seed)
+        scored = made.windows[:, inputs.windows.tokens // 2 + 1 :]
+        scored_bytes = child.call(engine.piece_bytes, model, scored).sum(axis=1, dtype=np.int32)
+        vocabulary = child.call(engine.vocabulary_size, model)
+    np.savez(draft / "windows.npz", windows=made.windows, scored_bytes=scored_bytes)
+    return TokensStep(
+        tokens=len(tokens), windows_available=made.available, windows_used=len(made.windows), vocabulary=vocabulary
+    )

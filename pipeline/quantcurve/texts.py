@@ -1,0 +1,230 @@
+"""Evaluation texts: where they come from and how they are cut into windows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from quantcurve import resources
+from quantcurve.engines.base import Tokens
+from quantcurve.errors import PrerequisiteError, RecipeError
+from quantcurve.recipe import MIN_WINDOWS, Text, Windows
+from quantcurve.results import Frozen
+
+PARTS = ("held_out", "calibration")
+
+
+class ManifestFile(Frozen):
+    """One part of one stratum."""
+
+    path: str
+    """Relative to calib/."""
+    stratum: str
+    part: str
+    items: int
+    text_bytes: int
+    sha256: str
+
+
+class Manifest(Frozen):
+    """calib/manifest.json: what the embedded texts are."""
+
+    licence: str
+    files: tuple[ManifestFile, ...]
+
+
+class LoadedText(NamedTuple):
+    """An evaluation text as it is measured."""
+
+    name: str
+    source: str
+    content: str
+    content_hash: str
+    """SHA-256 of the UTF-8 text."""
+    size_bytes: int
+
+
+class Cut(NamedTuple):
+    """Windows of one text."""
+
+    windows: Tokens
+    """(W, window_tokens) ids, in the order of the text."""
+    available: int
+    """Windows the whole text has."""
+
+
+def load_text(text: Text, base: Path) -> LoadedText:
+    """Read one evaluation text.
+
+    Args:
+        text: the recipe's entry.
+        base: folder that relative paths start from (the recipe's).
+
+    Raises:
+        RecipeError: it cannot be read, is empty, or the field is not there.
+        PrerequisiteError: a package or the hub is missing.
+    """
+    scheme, _, rest = text.source.partition(":")
+    if scheme == "embedded":
+        content = _embedded(text.name, rest)
+    elif scheme == "pydoc":
+        content = _python_topics(text.name, rest)
+    else:
+        path = _download(text.name, rest) if scheme == "hf" else (base / Path(text.source).expanduser())
+        content = _read_file(text, path)
+    if not content.strip():
+        raise RecipeError(f"text {text.name}: {text.source} is empty; give a text with at least two windows")
+    raw = content.encode()
+    return LoadedText(text.name, text.source, content, hashlib.sha256(raw).hexdigest(), len(raw))
+
+
+def cut(name: str, tokens: Tokens, windows: Windows, limit: int | None, seed: int) -> Cut:
+    """Disjoint windows of a tokenised text; the remainder is dropped.
+
+    Args:
+        name: of the text, for the error.
+        tokens: ids of the whole text, (n,).
+        windows: length and choice.
+        limit: at most so many.
+        seed: for `choose: random`.
+
+    Raises:
+        RecipeError: fewer than two windows.
+    """
+    available = len(tokens) // windows.tokens
+    if available < MIN_WINDOWS:
+        needed = MIN_WINDOWS * windows.tokens
+        raise RecipeError(
+            f"text {name}: too short: {len(tokens)} tokens, {MIN_WINDOWS} windows of {windows.tokens} need {needed}; "
+            "give a longer text or a smaller windows.tokens"
+        )
+    table = tokens[: available * windows.tokens].reshape(available, windows.tokens)
+    if limit is None or limit >= available:
+        return Cut(table, available)
+    if windows.choose == "first":
+        return Cut(table[:limit], available)
+    chosen = np.random.default_rng(seed).choice(available, limit, replace=False)
+    return Cut(table[np.sort(chosen)], available)
+
+
+def manifest() -> Manifest:
+    """The embedded texts' manifest.
+
+    Raises:
+        PrerequisiteError: the installation lost it.
+    """
+    path = resources.folder("calib") / "manifest.json"
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise PrerequisiteError(f"{path}: the manifest of the embedded texts cannot be read", _REINSTALL) from error
+
+
+_REINSTALL = "pip install --force-reinstall quantcurve"
+
+
+def render(items: Iterable[dict[str, Any]]) -> str:
+    """Plain text of embedded items: the contents of their messages, separated by blank lines."""
+    return "\n\n".join(m["content"] for item in items for m in item["messages"]) + "\n"
+
+
+def _embedded(name: str, rest: str) -> str:
+    stratum, _, part = rest.partition("/")
+    known = manifest()
+    part = part or "held_out"
+    found = [f for f in known.files if f.stratum == stratum and f.part == part]
+    if not found:
+        strata = ", ".join(dict.fromkeys(f.stratum for f in known.files))
+        raise RecipeError(
+            f"text {name}: no embedded text {rest!r}; the strata are {strata}, the parts {' and '.join(PARTS)} "
+            "(embedded:STRATUM or embedded:STRATUM/PART)"
+        )
+    raw = (resources.folder("calib") / found[0].path).read_bytes()
+    if hashlib.sha256(raw).hexdigest() != found[0].sha256:
+        raise PrerequisiteError(f"embedded text {rest} was changed: its hash is not the manifest's", _REINSTALL)
+    return render(json.loads(line) for line in raw.decode().splitlines())
+
+
+def _python_topics(name: str, rest: str) -> str:
+    if rest != "topics":
+        raise RecipeError(f"text {name}: unknown source 'pydoc:{rest}'; only pydoc:topics is there")
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[key] for key in sorted(topics))
+
+
+def _download(name: str, rest: str) -> Path:
+    from quantcurve.sources import download_file
+
+    repository, _, file = rest.partition("#")
+    if not file:
+        raise RecipeError(f"text {name}: 'hf:{rest}' names no file; write hf:OWNER/NAME[@REVISION]#FILE")
+    return download_file(repository, file, repo_type="dataset")
+
+
+def _read_file(text: Text, path: Path) -> str:
+    try:
+        if path.suffix in {".jsonl", ".ndjson"}:
+            return _join(text, path, _json_lines(path))
+        if path.suffix == ".json":
+            return _join(text, path, _numbered(json.loads(path.read_text(encoding="utf-8"))))
+        if path.suffix == ".parquet":
+            return _join(text, path, _numbered(_parquet_rows(path)))
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"text {text.name}: {path} cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"text {text.name}: {path} is not UTF-8 (byte {error.start}); convert it") from error
+    except json.JSONDecodeError as error:
+        raise RecipeError(f"text {text.name}: {path}:{error.lineno}: not valid JSON: {error.msg}") from error
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise json.JSONDecodeError(error.msg, "\n" * (number - 1) + line, number - 1 + error.pos) from error
+
+
+def _numbered(rows: Any) -> Iterator[tuple[int, Any]]:
+    return enumerate(rows if isinstance(rows, list) else [rows], 1)
+
+
+def _parquet_rows(path: Path) -> list[Any]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise PrerequisiteError(
+            f"{path}: reading Parquet needs pyarrow", "pip install 'quantcurve[parquet]'"
+        ) from error
+    rows: list[Any] = parquet.read_table(path).to_pylist()
+    return rows
+
+
+def _join(text: Text, path: Path, rows: Iterable[tuple[int, Any]]) -> str:
+    if not text.field:
+        raise RecipeError(
+            f"text {text.name}: {path} has records; name the one with the text, for example `field: text`"
+        )
+    return "\n\n".join(_value(text, path, number, row) for number, row in rows)
+
+
+def _value(text: Text, path: Path, number: int, row: Any) -> str:
+    assert text.field
+    here = row
+    for part in text.field.split("."):
+        if not isinstance(here, dict) or part not in here:
+            keys = ", ".join(here) if isinstance(here, dict) else type(here).__name__
+            raise RecipeError(f"text {text.name}: {path}:{number}: no field {text.field!r} (there is: {keys})")
+        here = here[part]
+    if not isinstance(here, str):
+        raise RecipeError(f"text {text.name}: {path}:{number}: field {text.field!r} is no text but {here!r:.60}")
+    return here
