@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -33,29 +34,67 @@ def column(*values: float) -> Floats:
 
 
 def test_two_windows_by_hand() -> None:
-    # Lambda_1 = sqrt(2/2) (-cos(pi/4) + cos(3 pi/4)) = -sqrt 2; Omega = 2; variance of the mean = 2/2
+    # Lambda_1 = sqrt(2/2) (-cos(pi/4) + cos(3 pi/4)) = -sqrt 2; Omega = 2; variance of the mean = 2/2,
+    # times the bias factor ((1 + 0.6) / (1 - 0.6) = 4)
     mean, error, freedom = st.clustered_mean(np.array([0.0, 2.0]), [2])
     assert (mean, freedom) == (1, 1)
-    assert error == pytest.approx(1)
+    assert error == pytest.approx(2)
 
 
-def test_variance_is_the_published_sum() -> None:
+def test_variance_is_the_published_sum_times_the_bias_factor() -> None:
     x = np.random.default_rng(0).gamma(2, size=50)
-    t, terms = len(x), 3
+    t, terms = len(x), 5
     lambdas = [
         math.sqrt(2 / t) * sum((x[i] - x.mean()) * math.cos(math.pi * j * (i + 0.5) / t) for i in range(t))
         for j in range(1, terms + 1)
     ]
     omega = sum(value**2 for value in lambdas) / terms
-    assert st.clustered_mean(x, [t]) == pytest.approx((x.mean(), math.sqrt(omega / t), terms))
+    assert st.clustered_mean(x, [t]) == pytest.approx((x.mean(), math.sqrt(st.bias_factor(t) * omega / t), terms))
+
+
+@pytest.mark.parametrize("windows", [2, 3, 4, 8, 12, 40, 41, 100, 300])
+def test_bias_factor_is_the_quotient_of_quadratic_forms(windows: int) -> None:
+    index = np.arange(windows)
+    s = 0.6 ** np.abs(np.subtract.outer(index, index))
+    c = math.sqrt(2 / windows) * np.cos(
+        math.pi / windows * np.outer(np.arange(1, st.cosine_terms(windows) + 1), index + 0.5)
+    )
+    expected = (s.sum() / windows) / float(np.diag(c @ s @ c.T).mean())
+    assert st.bias_factor(windows) == pytest.approx(expected, rel=1e-12)
+
+
+def test_bias_factor_falls_to_one_and_is_cheap() -> None:
+    assert st.bias_factor(40) == pytest.approx(1.2631, abs=1e-4)
+    factors = [st.bias_factor(windows) for windows in (3, 8, 16, 40, 100, 1000, 5000)]
+    assert factors == sorted(factors, reverse=True)
+    assert 1 < factors[-1] < 1.01
+    st.bias_factor.cache_clear()
+    start = time.perf_counter()
+    st.bias_factor(5000)  # 5000 x 117 products, 0.03 s; 5000 x 5000 matrices take seconds
+    assert time.perf_counter() - start < 1
+
+
+def test_variance_is_unbiased_for_the_reference() -> None:
+    rng = np.random.default_rng(17)
+    for segments in ([12], [40], [4, 8]):
+        means = window_means(rng, segments, st.REFERENCE_AUTOCORRELATION, 0.0)
+        variances = [st.clustered_mean(row, segments).standard_error ** 2 for row in means]
+        assert np.mean(variances) == pytest.approx(exact_variance(segments, 0.6), rel=0.08)
+
+
+def exact_variance(segments: Sequence[int], rho: float) -> float:
+    """Variance of the mean of AR(1) texts of variance 1."""
+    lags = (rho ** abs(i - j) for count in segments for i in range(count) for j in range(count))
+    return sum(lags) / sum(segments) ** 2
 
 
 def test_two_texts_by_hand() -> None:
-    # variances 1 and 4 of the text means, each with weight 1/2: 1/4 + 1; Satterthwaite 1.25^2 / (1/16 + 1)
+    # variances 1 and 4 of the text means, times the bias factor 4, each with weight 1/2: 1 + 4;
+    # Satterthwaite 5^2 / (1 + 16)
     mean, error, freedom = st.clustered_mean(np.array([0.0, 2.0, 10.0, 14.0]), [2, 2])
     assert mean == 6.5
-    assert error == pytest.approx(math.sqrt(1.25))
-    assert freedom == pytest.approx(1.25**2 / (1 / 16 + 1))
+    assert error == pytest.approx(math.sqrt(5))
+    assert freedom == pytest.approx(25 / 17)
 
 
 def test_texts_are_weighted_by_windows_and_their_level_does_not_matter() -> None:
@@ -70,7 +109,7 @@ def test_texts_are_weighted_by_windows_and_their_level_does_not_matter() -> None
 
 
 def test_cosine_terms() -> None:
-    expected = {2: 1, 11: 1, 12: 2, 16: 2, 41: 2, 42: 3, 50: 3, 63: 3, 64: 4, 100: 5, 150: 7, 200: 8}
+    expected = {2: 1, 3: 2, 8: 2, 12: 2, 15: 2, 16: 3, 32: 4, 40: 5, 64: 6, 100: 9, 200: 14, 5000: 117}
     assert {windows: st.cosine_terms(windows) for windows in expected} == expected
     assert all(1 <= st.cosine_terms(windows) <= windows - 1 for windows in range(2, 3000))
 
@@ -147,16 +186,17 @@ def test_other_refusals() -> None:
 
 def test_mean_estimate_by_hand() -> None:
     found = st.mean_estimate(np.array([[-1.0, 1.0], [1.0, 3.0]]), [2], "nats")
-    t = math.tan(0.475 * math.pi)  # the t(1) (Cauchy) quantile of 0.975, 12.706
+    half = 2 * math.tan(0.475 * math.pi)  # standard error 2; the t(1) (Cauchy) quantile of 0.975, 12.706
     assert (found.value, found.n, found.unit, found.level) == (1, 2, "nats", 0.95)
-    assert bounds(found) == pytest.approx((1 - t, 1 + t))
-    assert found.method == "EWC long-run variance over 2 windows, t(1)"
+    assert bounds(found) == pytest.approx((1 - half, 1 + half))
+    assert found.method == "EWC over 2 windows, t(1)"
 
 
 def test_method_names_windows_texts_and_degrees_of_freedom() -> None:
     scores = np.random.default_rng(3).normal(size=(80, 4))
-    assert st.mean_estimate(scores, [80], "x").method == "EWC long-run variance over 80 windows, t(4)"
-    assert "over 80 windows of 2 texts, t(" in st.mean_estimate(scores, [40, 40], "x").method
+    assert st.mean_estimate(scores, [80], "x").method == "EWC over 80 windows, t(7)"
+    freedom = st.clustered_mean(scores.mean(axis=1), [40, 40]).degrees_of_freedom
+    assert st.mean_estimate(scores, [40, 40], "x").method == f"EWC over 80 windows of 2 texts, t({freedom:.3g})"
     assert st.paired_difference(scores, scores * 0, [80], "x").method.startswith("paired; EWC")
 
 
@@ -194,9 +234,9 @@ def test_transforms_of_an_interval() -> None:
         st.exp_estimate(Estimate(value=1, low=0, high=1000, n=7, unit="nats", method="m"), "perplexity")
     scores = np.array([[3.0, -4.0], [0.0, 5.0]])  # mean squares 12.5 and 12.5
     assert bounds(st.root_mean_square_estimate(scores, [2], "p")) == pytest.approx((math.sqrt(12.5),) * 2)
-    wide = st.root_mean_square_estimate(column(0, 2), [2], "p")  # mean square 2, standard error 2, t(1) = 12.706
+    wide = st.root_mean_square_estimate(column(0, 2), [2], "p")  # mean square 2, standard error 4, t(1) = 12.706
     assert (wide.value, wide.low) == (math.sqrt(2), 0)
-    assert wide.high == pytest.approx(math.sqrt(2 + 2 * 12.7062), rel=1e-5)
+    assert wide.high == pytest.approx(math.sqrt(2 + 4 * 12.7062), rel=1e-5)
 
 
 def test_ratio_by_hand() -> None:
@@ -206,7 +246,7 @@ def test_ratio_by_hand() -> None:
     exact = st.ratio_estimate(0.75 * scores, scores, [30], "bits/byte")
     assert (exact.value, exact.low, exact.high) == pytest.approx((0.75,) * 3)
     assert st.ratio_estimate(np.array([1.0, 3]), np.array([1.0, 1]), [2], "x").value == 2
-    assert exact.method == "ratio, linearised; EWC long-run variance over 30 windows, t(2)"
+    assert exact.method == "ratio, linearised; EWC over 30 windows, t(4)"
 
 
 def test_proportion_without_variance_counts_every_token() -> None:
@@ -221,11 +261,11 @@ def test_proportion_without_variance_counts_every_token() -> None:
 
 
 def test_proportion_counts_fewer_effective_tokens_if_windows_differ() -> None:
-    # 2 windows of 100: shares 0.4 and 0.6, p = 0.5, se = 0.1, 25 tokens, times (t(199)/t(1))^2 = (1.972/12.706)^2
+    # 2 windows of 100: shares 0.4 and 0.6, p = 0.5, se = 0.2, 6.25 tokens, times (t(199)/t(1))^2 = (1.972/12.706)^2
     scores = np.zeros((2, 100))
     scores[0, :40] = scores[1, :60] = 1
     found = st.proportion_estimate(scores, [2], "share")
-    assert ", 0.6021 effective of 200 tokens" in found.method
+    assert ", 0.1505 effective of 200 tokens" in found.method
     assert 0 < found.low < 0.05
     assert 0.95 < found.high < 1
     shares = st.proportion_estimate(np.full((5, 10), 0.9), [5], "share")
@@ -359,20 +399,23 @@ def window_means(rng: np.random.Generator, segments: Sequence[int], rho: float, 
 
 # the rows of the module's table that it rests on: windows, rho, skew, coverage there
 TABLE = [
-    ([16], 0.6, 0.0, 0.932),
-    ([16], 0.6, 0.5, 0.917),
+    ([16], 0.6, 0.0, 0.948),
+    ([16], 0.6, 0.5, 0.927),
     ([32], 0.6, 0.5, 0.933),
-    ([40], 0.0, 0.0, 0.948),
-    ([40], 0.3, 0.0, 0.950),
-    ([40], 0.6, 0.0, 0.946),
-    ([40], 0.6, 0.5, 0.940),
-    ([40], 0.6, 1.0, 0.899),
-    ([100], 0.6, 0.5, 0.936),
-    ([12, 28], 0.0, 0.0, 0.962),
-    ([12, 28], 0.6, 0.0, 0.944),
-    ([12, 28], 0.6, 0.5, 0.926),
-    ([8] * 4, 0.6, 0.0, 0.958),
-    ([2] * 8, 0.6, 0.0, 0.822),
+    ([40], 0.0, 0.0, 0.967),
+    ([40], 0.3, 0.0, 0.963),
+    ([40], 0.6, 0.0, 0.950),
+    ([40], 0.6, 0.5, 0.934),
+    ([40], 0.6, 1.0, 0.879),
+    ([100], 0.6, 0.5, 0.941),
+    ([12, 28], 0.0, 0.0, 0.980),
+    ([12, 28], 0.6, 0.0, 0.958),
+    ([12, 28], 0.6, 0.5, 0.942),
+    ([8] * 4, 0.0, 0.0, 0.994),
+    ([8] * 4, 0.6, 0.0, 0.967),
+    ([4] * 4, 0.6, 0.5, 0.947),
+    ([4] * 8, 0.6, 0.0, 0.960),
+    ([2] * 8, 0.6, 0.0, 0.980),
 ]
 
 

@@ -48,7 +48,7 @@ class Text(Frozen):
     field: str | None = Field(
         None, description="for JSONL, JSON and Parquet: the field with the text, dots for nesting"
     )
-    windows: int | None = Field(None, ge=MIN_WINDOWS, description="at most so many windows of this text")
+    windows: int | None = Field(None, ge=MIN_WINDOWS, description="at most so many windows of this text, in place of windows.limit")
 
 
 class Windows(Frozen):
@@ -150,9 +150,8 @@ class Recipe(Frozen):
         return values
 
     def window_limit(self, text: Text) -> int | None:
-        """Largest number of windows of one text."""
-        limits = [n for n in (text.windows, self.windows.limit) if n is not None]
-        return min(limits) if limits else None
+        """Largest number of windows of one text: its own, or the recipe's for all."""
+        return self.windows.limit if text.windows is None else text.windows
 
 
 class LoadedRecipe(typing.NamedTuple):
@@ -258,10 +257,12 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _line(data: Any, location: Sequence[int | str]) -> int:
     """Line of the deepest part of a location that the file has, counted from 1."""
-    line, here = 0, data
+    line = 0
+    here: Any = data
     for part in location:
         try:
-            line = here.lc.key(part)[0] if isinstance(here, dict) else here.lc.item(part)[0]
+            place = here.lc  # ruamel's record of lines and columns
+            line = place.key(part)[0] if isinstance(part, str) else place.item(part)[0]
             here = here[part]
         except (KeyError, IndexError, TypeError, AttributeError):
             break

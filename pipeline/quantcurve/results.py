@@ -271,7 +271,7 @@ class StageTime(Frozen):
 class RunResult(Frozen):
     """One run: recipe, inputs, machine, figures."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str
     quantcurve_version: str
     run_key: str

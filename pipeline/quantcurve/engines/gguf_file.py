@@ -59,7 +59,9 @@ class _InitParams(ctypes.Structure):
 @cache
 def _ggml() -> ctypes.CDLL:
     """The ggml library of the installed build, with the signatures used here (ggml/include/gguf.h, ggml.h)."""
-    from llama_cpp._ggml import libggml
+    from llama_cpp._ggml import libggml as loaded
+
+    libggml: ctypes.CDLL = loaded
 
     i64, size, text, pointer = ctypes.c_int64, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p
     signatures = {

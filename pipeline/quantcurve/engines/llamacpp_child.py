@@ -33,6 +33,7 @@ from quantcurve.engines.base import (
 from quantcurve.engines.gguf_file import GgufHeader, read_header, type_bits_per_weight
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.errors import BackendError, ModelFileError, PrerequisiteError
+from quantcurve.metrics.base_file import StoredScores, compare_stored, read_base_file
 from quantcurve.metrics.logits import ReferenceRows, RowScores, score_rows
 from quantcurve.results import EffectiveConfig, Fallback, SpeedSamples
 
@@ -333,6 +334,18 @@ def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceSc
     stacked = TokenScores.concatenate(parts)
     shape = (len(windows), rows)
     return TokenScores(**{k: v.reshape(shape) for k, v in vars(stacked).items() if v is not None})
+
+
+def score_stored(base: Path) -> StoredScores:
+    """Score the open model on a base file's own windows, against its stored log probabilities."""
+    model, file = _current(), read_base_file(base)
+    rows = file.rows.shape[1]
+    parts: list[StoredScores] = []
+    for start in range(0, len(file.windows), model.config.sequences):
+        group = file.windows[start : start + model.config.sequences].astype(np.int32)
+        for i, logits in enumerate(_second_halves(model, group)):
+            parts.append(compare_stored(logits, file.log_probabilities(start + i), group[i, -rows:]))
+    return StoredScores(**{name: np.stack([getattr(p, name) for p in parts]) for name in vars(parts[0])})
 
 
 def _second_halves(model: _Model, group: Tokens) -> list[Floats]:

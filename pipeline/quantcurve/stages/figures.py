@@ -10,7 +10,7 @@ import numpy as np
 
 from quantcurve.engines.base import TOP_K, Doubles, TokenScores
 from quantcurve.metrics import statistics as st
-from quantcurve.results import Divergence, Extreme, ModelFigures, Slice
+from quantcurve.results import Divergence, Extreme, Figure, ModelFigures, Slice
 
 ALL = "all"
 NATS = "nats"
@@ -77,7 +77,7 @@ def _divergence(
     ln_ratio = st.paired_difference(own.nll, reference.nll, segments, "ln(perplexity ratio)")
     change = np.exp(-own.nll) - np.exp(-reference.nll)
 
-    def kl(fraction: float) -> st.Figure:
+    def kl(fraction: float) -> Figure:
         return st.percentile_estimate(divergences, segments, fraction, NATS)
 
     return Divergence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -86,7 +87,7 @@ def resolve(model: Model, base: Path, session: Session) -> Reference:
     source_hash = sources.content_hash(located, session.store.hash_file)
     inputs = reference_inputs(model, source_hash, session.engine)
     step, artifact = session.make(
-        "resolve", inputs, ReferenceStep, lambda draft: _write(located, model, draft, session)
+        "resolve", inputs, ReferenceStep, partial(_write, located, model, session)
     )
     path = located.path if step.is_source else artifact.folder / "model.gguf"
     session.progress(Event("resolve", 1, 1, model.source))
@@ -101,7 +102,7 @@ def quantize(reference: Reference, names: Sequence[str], session: Session) -> li
         inputs = VariantInputs(reference_hash=reference.step.file.content_hash, file_type=name, engine=session.engine)
         try:
             file, artifact = session.make(
-                "quantize", inputs, ModelFile, lambda draft, name=name: _quantize(reference.path, name, draft, session)
+                "quantize", inputs, ModelFile, partial(_quantize, reference.path, name, session)
             )
             made.append(Variant(name, artifact.folder / "model.gguf", file))
         except BackendError as error:
@@ -134,7 +135,7 @@ def wanted_precision(header: GgufHeader, requested: str, holds_bf16: bool) -> Pr
     return "F16"
 
 
-def _write(located: sources.Located, model: Model, draft: Path, session: Session) -> ReferenceStep:
+def _write(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
     from quantcurve.engines import convert, llamacpp_child, provenance
 
     log = session.log("reference")
@@ -167,7 +168,7 @@ def _write(located: sources.Located, model: Model, draft: Path, session: Session
     )
 
 
-def _quantize(source: Path, name: str, draft: Path, session: Session) -> ModelFile:
+def _quantize(source: Path, name: str, session: Session, draft: Path) -> ModelFile:
     from quantcurve.engines import llamacpp_child
 
     target = draft / "model.gguf"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -92,7 +93,7 @@ def tokenize(recipe: Recipe, texts: Sequence[LoadedText], reference: Reference, 
         session.progress(Event("tokenize", i, len(texts), text.name))
         inputs = tokens_inputs(recipe, entry, text, reference.step.file.content_hash, session.engine)
         step, artifact = session.make(
-            "tokenize", inputs, TokensStep, lambda draft, t=text, k=inputs: _make(k, t, reference.path, draft, session)
+            "tokenize", inputs, TokensStep, partial(_make, inputs, text, reference.path, session)
         )
         with np.load(artifact.folder / "windows.npz") as arrays:
             done.append(Windowed(text, arrays["windows"], arrays["scored_bytes"], step))
@@ -105,7 +106,7 @@ def windows_hash(windows: Tokens) -> str:
     return hashlib.sha256(f"{windows.shape}".encode() + np.ascontiguousarray(windows, "<i4").tobytes()).hexdigest()
 
 
-def _make(inputs: TokensInputs, text: LoadedText, model: Path, draft: Path, session: Session) -> TokensStep:
+def _make(inputs: TokensInputs, text: LoadedText, model: Path, session: Session, draft: Path) -> TokensStep:
     from quantcurve.engines import llamacpp_child as engine
 
     with Child("tokenizer", session.log("tokenizer")) as child:
