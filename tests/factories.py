@@ -128,8 +128,10 @@ def make_speed(
 
 
 def rounds(tokens_per_s: float, jitter: float = 0.002) -> tuple[float, ...]:
-    """Five rounds' seconds around one speed."""
-    return tuple(DECODE_TOKENS / tokens_per_s * (1 + jitter * k) for k in (0, 1, -1, 2, -2))
+    """Five rounds' seconds around one speed; different speeds are disturbed in different rounds."""
+    turn = round(10 * tokens_per_s) % 5
+    steps = (0, 1, -1, 2, -2)
+    return tuple(DECODE_TOKENS / tokens_per_s * (1 + jitter * k) for k in steps[turn:] + steps[:turn])
 
 
 class Made(NamedTuple):
@@ -164,7 +166,10 @@ DEFAULT = (
         39.9,
         kl_half=0.0014,
         fallbacks=(
-            *(Fallback(tensor=f"blk.{i}.ffn_up.weight", wanted="q4_K", got="q5_0", weights=700_000) for i in range(150)),
+            *(
+                Fallback(tensor=f"blk.{i}.ffn_up.weight", wanted="q4_K", got="q5_0", weights=700_000)
+                for i in range(150)
+            ),
             Fallback(tensor="blk.0.attn_v.weight", wanted="q6_K", got="q8_0", weights=860_000),
         ),
     ),

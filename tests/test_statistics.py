@@ -261,11 +261,11 @@ def test_proportion_without_variance_counts_every_token() -> None:
 
 
 def test_proportion_counts_fewer_effective_tokens_if_windows_differ() -> None:
-    # 2 windows of 100: shares 0.4 and 0.6, p = 0.5, se = 0.2, 6.25 tokens, times (t(199)/t(1))^2 = (1.972/12.706)^2
+    # 2 windows of 100: shares 0.45 and 0.55, p = 0.5, se = 0.1, 25 tokens, times (t(199)/t(1))^2 = (1.972/12.706)^2
     scores = np.zeros((2, 100))
-    scores[0, :40] = scores[1, :60] = 1
+    scores[0, :45] = scores[1, :55] = 1
     found = st.proportion_estimate(scores, [2], "share")
-    assert ", 0.1505 effective of 200 tokens" in found.method
+    assert ", 0.6021 effective of 200 tokens" in found.method
     assert 0 < found.low < 0.05
     assert 0.95 < found.high < 1
     shares = st.proportion_estimate(np.full((5, 10), 0.9), [5], "share")

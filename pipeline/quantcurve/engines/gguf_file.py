@@ -88,9 +88,11 @@ def _ggml() -> ctypes.CDLL:
 
 def type_bits_per_weight() -> dict[str, float]:
     """Bits per weight of every tensor type of the installed build, by upper-case name."""
+    from llama_cpp import GGML_TYPE_COUNT
+
     ggml = _ggml()
     found = {}
-    for number in range(64):
+    for number in range(GGML_TYPE_COUNT):  # ggml reads past its table for more
         name = ggml.ggml_type_name(number)
         if name and ggml.ggml_blck_size(number) > 0:
             found[name.decode().upper()] = 8 * ggml.ggml_type_size(number) / ggml.ggml_blck_size(number)

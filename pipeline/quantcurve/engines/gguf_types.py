@@ -60,11 +60,3 @@ FILE_TYPES = (
     FileType("F32", 0, "F32"),
 )
 BY_NAME = {t.name: t for t in FILE_TYPES}
-
-
-def nominal_bits_per_weight(file_type: FileType) -> float:
-    """Bits per weight of the base type's blocks; what a file really has is read back from the file."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    block_weights, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[file_type.base]]
-    return 8 * block_bytes / block_weights

@@ -43,12 +43,18 @@ _FALLBACK = re.compile(
     re.S,
 )
 _FLASH = {"auto": -1, "off": 0, "on": 1}
+_ERROR_LEVEL = 4
+"""GGML_LOG_LEVEL_ERROR (ggml/include/ggml.h)."""
 _log_lines: list[str] = []
+_error_at: list[int] = []
+"""Which of them are of the error level."""
 
 
 @lc.llama_log_callback  # type: ignore[untyped-decorator]
 def _log(level: int, text: bytes, user_data: object) -> None:
     line = text.decode("utf-8", "replace")
+    if level == _ERROR_LEVEL:
+        _error_at.append(len(_log_lines))
     _log_lines.append(line)
     sys.stderr.write(line)
 
@@ -61,8 +67,11 @@ def _log_text(start: int) -> str:
 
 
 def _last_error(start: int) -> str:
-    lines = [line for line in _log_text(start).splitlines() if re.search(r"error|fail|invalid|unknown", line, re.I)]
-    return lines[0].strip() if lines else "no reason given"
+    """What llama.cpp's exception said, or else the first error it logged."""
+    errors = "".join(_log_lines[i] for i in _error_at if i >= start)
+    if thrown := re.search(r"(?:failed to quantize|error loading model): (.+)", errors):
+        return thrown[1].strip()
+    return errors.strip().partition("\n")[0] or "no reason given"
 
 
 def header(path: Path) -> GgufHeader:
@@ -131,8 +140,7 @@ def quantize(source: Path, target: Path, file_type: str, threads: int, dry_run: 
     start = len(_log_lines)
     code = lc.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))
     if code != 0:
-        reason = _last_error(start).removeprefix("llama_model_quantize: failed to quantize: ")
-        raise BackendError(f"{file_type}: llama.cpp could not write it: {reason}")
+        raise BackendError(f"{file_type}: llama.cpp could not write it: {_last_error(start)}")
     return tuple(
         Fallback(
             tensor=m["tensor"], wanted=m["wanted"].upper(), got=m["got"].upper(), weights=weights.get(m["tensor"], 0)

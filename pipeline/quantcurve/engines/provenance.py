@@ -84,7 +84,9 @@ def lattice_share(header: GgufHeader, path: Path, seed: int = 0) -> LatticeRepor
         OSError: the file cannot be read.
     """
     random = np.random.default_rng(seed)
-    matrices = [t for t in header.tensors if t.type in SIGNIFICANT_BITS and len(t.shape) > 1 and t.shape[0] % BLOCK == 0]
+    matrices = [
+        t for t in header.tensors if t.type in SIGNIFICANT_BITS and len(t.shape) > 1 and t.shape[0] % BLOCK == 0
+    ]
     chosen = sorted(random.choice(len(matrices), min(TENSORS, len(matrices)), replace=False)) if matrices else []
     levels, sizes = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
     for index in chosen:
@@ -128,7 +130,7 @@ def _sample(tensor: TensorInfo, path: Path, random: np.random.Generator) -> tupl
 
 
 def _real_bits(values: Floats, stored_as: str) -> int:
-    """Significant bits of the narrowest precision that holds all values: BF16 weights are often stored as F16 or F32."""
+    """Significant bits of the narrowest precision that holds all values: F16 and F32 files may hold BF16 weights."""
     if not (np.ascontiguousarray(values).view(np.uint32) & 0xFFFF).any():
         return SIGNIFICANT_BITS["BF16"]
     with np.errstate(over="ignore"):
@@ -138,7 +140,7 @@ def _real_bits(values: Floats, stored_as: str) -> int:
 
 
 def _judge(values: Floats, bits: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Levels (0: no lattice) and block size of each block (B, 32): as one block, or as two halves if that is simpler."""
+    """Levels (0: no lattice) and size of each block (B, 32): as one block, or as two halves if that is simpler."""
     whole = _levels(values, bits)
     halves = _levels(values.reshape(-1, HALF_BLOCK), bits).reshape(-1, 2)
     split = halves.max(axis=1)
@@ -151,7 +153,7 @@ def _levels(values: Floats, bits: int) -> NDArray[np.intp]:
     blocks = _ordered(values, bits)
     none = 1 << 30
     symmetric, affine = _through_zero(blocks), _with_offset(blocks)
-    levels = np.where(symmetric > 0, 2 * symmetric, none)
+    levels = np.where(symmetric > 1, 2 * symmetric, np.where(symmetric == 1, blocks.distinct, none))
     levels = np.minimum(levels, np.where(affine > 0, affine + 1, none))
     # A codebook (IQ4_NL) lies on a fine grid, but uses few of its points.
     few = (blocks.coincidence < CHANCE) & (blocks.distinct <= values.shape[1] // 2)

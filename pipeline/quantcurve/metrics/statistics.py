@@ -5,16 +5,14 @@ are independent, so every interval rests on the windows' long-run variance, esti
 (`clustered_mean`). Texts are fixed strata: an interval speaks of more text of the same kind, not of other texts.
 
 The estimator is the equal-weighted cosine (EWC) one with t critical values: Lazarus, Lewis, Stock & Watson (2018),
-"HAR Inference: Recommendations for Practice", JBES 36(4), 541-559. As they recommend, B = 0.4 T^(2/3) cosine terms
-for T windows, rounded, at least 2 and at most T - 1. Our own addition, not in the paper: in short autocorrelated
-texts its variance is too small on average, so it is multiplied by `bias_factor`, which makes it unbiased for an
-AR(1) text with autocorrelation 0.6, the worst seen in practice, and too large for less. Coverage of nominal 95 %
-intervals of 20,000 series of window means exp(s z), or z itself for s = 0, where z is AR(1) with normal margins
-(standard error 0.002); "plain" is without the factor, at s = 0 and rho = 0.6; mean half widths, at s = 0 and
-rho = 0 or 0.6, are in standard deviations of the mean (1.96 if those were known):
+"HAR Inference: Recommendations for Practice", JBES 36(4), 541-559; as they recommend, B = 0.4 T^(2/3) cosine terms
+for T windows (rounded, from 2 to T - 1). Our own addition, not in the paper: its variance is too small on average in
+short autocorrelated texts and is multiplied by `bias_factor`, which makes it unbiased for an AR(1) with the worst
+autocorrelation seen in practice, 0.6, and too large below. Coverage of nominal 95 % intervals at rho = 0, 0.3, 0.6:
+20,000 series of window means exp(s z), or z for s = 0, where z is AR(1) with normal margins (standard error 0.002);
+"plain": without the factor, s = 0, rho = 0.6; half width: in standard deviations of the mean, s = 0, rho = 0, 0.6:
 
-    windows   B    factor     s = 0, rho =        s = 0.5, rho =      s = 1, rho =        plain   half width
-                              0     0.3   0.6     0     0.3   0.6     0     0.3   0.6             0     0.6
+    windows   B    factor     s = 0               s = 0.5             s = 1               plain   half width
     8         2    2.12       0.975 0.970 0.951   0.965 0.957 0.929   0.938 0.916 0.861   0.903   5.54  3.82
     12        2    1.64       0.968 0.962 0.951   0.963 0.956 0.933   0.935 0.918 0.876   0.923   4.87  3.83
     16        3    1.61       0.973 0.970 0.948   0.966 0.956 0.927   0.930 0.913 0.869   0.911   3.73  2.93
@@ -30,9 +28,8 @@ rho = 0 or 0.6, are in standard deviations of the mean (1.96 if those were known
     8 x 4     2    3.52       0.999 0.995 0.960   0.996 0.989 0.952   0.983 0.970 0.928   0.756   4.16  2.22
     8 x 2     1    4.00       1.000 0.998 0.980   0.998 0.992 0.969   0.986 0.973 0.944   0.825   5.92  2.98
 
-The price is over-coverage without autocorrelation: 0.96 to 0.975 for one text below 200 windows, up to 1 for pools
-of tiny texts. Up to rho = 0.6, coverage is at least 0.927 for s = 0.5 (skewness 1.8); for s = 1 (skewness 6.2) it
-falls to 0.86, as skewness is not corrected. Beyond the reference, at rho = 0.8, it is 0.85 to 0.92 for s = 0.
+The price is over-coverage at rho = 0: 0.955 to 0.975 for one text, up to 1 for pools of tiny texts. Skewness is not
+corrected: 0.927 or more for s = 0.5 (skewness 1.8), 0.86 for s = 1 (6.2). At rho = 0.8, s = 0: 0.85 to 0.92.
 """
 
 from __future__ import annotations
@@ -69,23 +66,22 @@ class MeanError(NamedTuple):
     @property
     def half_width(self) -> float:
         """Half the width of the interval at `LEVEL`."""
-        return _t_quantile(self.degrees_of_freedom) * self.standard_error
+        return float(stdtrit(self.degrees_of_freedom, (1 + LEVEL) / 2)) * self.standard_error
 
 
 def clustered_mean(values: Floats, segments: Sequence[int]) -> MeanError:
     """Mean of window means with its autocorrelation-robust standard error (EWC, see the module).
 
-    values: (W,), the windows of text after text; segments: number of windows of each text, summing to W.
-    Variances of the texts add with the squares of their shares of the windows; degrees of freedom are
-    Satterthwaite's (1946), B for a single text. ValueError: segments that do not fit, a text with fewer than two
-    windows, values that are not finite.
+    values: (W,), the windows of text after text; segments: number of windows of each text, summing to W. Variances
+    of texts add with the squares of their shares of the windows; degrees of freedom: Satterthwaite's (1946), B for
+    one text. ValueError: segments that do not fit, a text with fewer than two windows, values that are not finite.
     """
     _check_segments(segments, len(values))
     _check_finite(values, "window means")
     texts = np.split(np.asarray(values, np.float64), np.cumsum(segments)[:-1])
-    terms = np.array([cosine_terms(len(text)) for text in texts])
-    shares = np.array(segments) / len(values)
-    variances = shares**2 * np.array([_variance_of_mean(text) for text in texts])
+    terms, shares = np.array([cosine_terms(count) for count in segments]), np.array(segments) / len(values)
+    plain = [np.mean(dct(x - x.mean(), norm="ortho")[1 : b + 1] ** 2) for x, b in zip(texts, terms, strict=True)]
+    variances = shares**2 * np.array(plain) * [bias_factor(count) / count for count in segments]
     total = float(variances.sum())
     freedom = 1 / float(((variances / total) ** 2 / terms).sum()) if total > 0 else float(terms.sum())
     return MeanError(float(np.mean(values, dtype=np.float64)), math.sqrt(total), freedom)
@@ -93,20 +89,19 @@ def clustered_mean(values: Floats, segments: Sequence[int]) -> MeanError:
 
 def cosine_terms(windows: int) -> int:
     """Number B of cosine terms for a text of so many windows (see the module)."""
-    return min(windows - 1, max(2, round(0.4 * windows ** (2 / 3))))
+    return min(windows - 1, max(2, round(0.4 * math.pow(windows, 2 / 3))))
 
 
 @cache
 def bias_factor(windows: int) -> float:
-    """Variance of the mean of a reference AR(1) over the expectation of its EWC estimate: our addition to EWC.
+    """Variance of the mean of a reference AR(1) over the expectation of its plain EWC estimate (see the module).
 
-    With S = REFERENCE_AUTOCORRELATION^|i - j| and c_j the orthonormal cosines it is (1'S1 / T) / mean_j(c_j'S c_j).
-    Quadratic forms without S: x'S x = 2 sum x_t y_t - sum x_t^2, where y_t = REFERENCE_AUTOCORRELATION y_t-1 + x_t.
+    (1'S1 / T) / mean_j(c_j'S c_j) with S = rho^|i - j|, c_j the orthonormal cosines and rho the reference's;
+    x'S x = 2 sum x_t y_t - sum x_t^2 with y_t = rho y_t-1 + x_t, so without the T x T matrix.
     """
     order = np.arange(cosine_terms(windows) + 1)  # cosine 0 is constant
     state, forms = np.zeros(len(order)), np.zeros(len(order))
-    for time in range(windows):
-        x = np.cos(np.pi / windows * (time + 0.5) * order)
+    for x in np.cos(np.pi / windows * np.outer(np.arange(windows) + 0.5, order)):
         state = REFERENCE_AUTOCORRELATION * state + x
         forms += x * (2 * state - x)
     return float(forms[0] / (2 * forms[1:].mean()))  # squares of cosine 0 sum to T, of the others to T / 2
@@ -149,9 +144,8 @@ def root_mean_square_estimate(scores: Scores, segments: Sequence[int], unit: str
 def proportion_estimate(scores: Scores, segments: Sequence[int], unit: str) -> Estimate:
     """Mean of scores (W, T) in [0, 1] with an interval inside [0, 1] that never has zero width.
 
-    Clopper-Pearson with the effective sample size p(1 - p)/se^2 times (t(tokens - 1)/t(df))^2, at most the number
-    of tokens: Korn & Graubard (1998), Survey Methodology 24(2), 193-201. Zero variance counts every token, as if
-    independent. Shares (not 0/1) use p(1 - p), which bounds their variance. ValueError also outside [0, 1].
+    Clopper-Pearson with p(1 - p)/se^2 times (t(tokens - 1)/t(df))^2 effective tokens, at most all: Korn & Graubard
+    (1998), Survey Methodology 24(2), 193-201. Shares (not 0/1) use p(1 - p), which bounds their variance.
     """
     means, tokens = _window_means(scores), int(np.size(scores))
     if np.min(scores) < 0 or np.max(scores) > 1:
@@ -163,10 +157,7 @@ def proportion_estimate(scores: Scores, segments: Sequence[int], unit: str) -> E
 
 
 def percentile(scores: Scores, fraction: float) -> float:
-    """Percentile of scores of any shape, interpolated in float32 as llama-perplexity does.
-
-    ValueError: no scores, scores that are not finite, a fraction outside [0, 1].
-    """
+    """Percentile of scores of any shape, in float32 as llama-perplexity does; ValueError: no or not finite scores."""
     _check_finite(scores, "scores")
     if np.size(scores) == 0 or not 0 <= fraction <= 1:
         raise ValueError(f"a percentile needs scores and a fraction in [0, 1]; {np.size(scores)}, {fraction} given")
@@ -177,9 +168,8 @@ def percentile_estimate(scores: Scores, segments: Sequence[int], fraction: float
     """Percentile of all scores (W, T) with the interval of Woodruff (1952), JASA 47, 635-646.
 
     Its bounds are the percentiles at the bounds of the share of scores <= the percentile, which are Korn and
-    Graubard's, as `proportion_estimate` has (R's svyquantile: "beta"). Woodruff's own, fraction +- t x se, left
-    (0, 1) for most simulated samples of 40 unlike windows at 0.99, and covered 0.86 in the rest. Missing if fewer than
-    `MIN_TAIL_TOKENS` are expected on a side or a bound is an extreme token. ValueError as in `percentile`.
+    Graubard's, as `proportion_estimate` has (R's svyquantile: "beta"); Woodruff's own may leave (0, 1). Missing if
+    fewer than `MIN_TAIL_TOKENS` are expected on a side or a bound is an extreme token.
     """
     value, tokens = percentile(scores, fraction), int(np.size(scores))
     if (expected := tokens * min(fraction, 1 - fraction)) < MIN_TAIL_TOKENS - 1e-6:
@@ -213,9 +203,8 @@ def excludes_zero(estimate: Estimate) -> bool:
 def median_estimate(samples: Scores, unit: str) -> Figure:
     """Median of independent repetitions (n,) with the sign test's interval between two order statistics.
 
-    The innermost symmetric pair that covers at least `LEVEL`, else [min, max]; `level` is the pair's own coverage,
-    1 - 2 P(Binomial(n, 1/2) < k) (David & Nagaraja 2003, "Order Statistics", 7.1). Missing below
-    `MIN_REPETITIONS`; ValueError for samples that are not finite.
+    The innermost symmetric pair that covers at least `LEVEL`, else [min, max]; `level` is its coverage,
+    1 - 2 P(Binomial(n, 1/2) < k) (David & Nagaraja 2003, "Order Statistics", 7.1). Missing below `MIN_REPETITIONS`.
     """
     _check_finite(samples, "repetitions")
     ordered = np.sort(np.asarray(samples, np.float64), axis=None)
@@ -240,22 +229,15 @@ def log_ratio_estimate(a: Scores, b: Scores, unit: str) -> Figure:
     if (n := len(above)) < MIN_REPETITIONS:
         return Missing(missing=f"{n} repetitions; a ratio with an interval needs {MIN_REPETITIONS}")
     logs = np.log(above) - np.log(below)
-    mean, half = float(logs.mean()), _t_quantile(n - 1) * float(logs.std(ddof=1)) / math.sqrt(n)
+    mean, half = float(logs.mean()), float(stdtrit(n - 1, (1 + LEVEL) / 2) * logs.std(ddof=1)) / math.sqrt(n)
     method = f"mean logarithm of {n} paired ratios, t({n - 1})"
     return exp_estimate(Estimate(value=mean, low=mean - half, high=mean + half, n=n, unit="ln", method=method), unit)
 
 
-def _variance_of_mean(values: Floats) -> float:
-    """EWC long-run variance of one text times `bias_factor` over its number of windows."""
-    count = len(values)
-    projections = dct(values - values.mean(), norm="ortho")[1 : cosine_terms(count) + 1]
-    return float(np.mean(projections**2)) * bias_factor(count) / count
-
-
 def _clopper_pearson(p: float, error: MeanError, tokens: int) -> tuple[float, float, float]:
     """Bounds of a share p and its effective sample size, at most `tokens` (see `proportion_estimate`)."""
-    variance = error.standard_error**2
-    spread = p * (1 - p) * (_t_quantile(tokens - 1) / _t_quantile(error.degrees_of_freedom)) ** 2
+    variance, t = error.standard_error**2, stdtrit([tokens - 1, error.degrees_of_freedom], (1 + LEVEL) / 2)
+    spread = p * (1 - p) * float(t[0] / t[1]) ** 2
     size = tokens if spread >= tokens * variance else spread / variance
     low = float(betaincinv(size * p, size * (1 - p) + 1, (1 - LEVEL) / 2)) if p > 0 else 0.0
     high = float(betaincinv(size * p + 1, size * (1 - p), (1 + LEVEL) / 2)) if p < 1 else 1.0
@@ -308,15 +290,10 @@ def _interval(error: MeanError, segments: Sequence[int], unit: str, prefix: str 
 
 
 def _transformed(estimate: Estimate, function: Callable[[float], float], unit: str, words: str) -> Estimate:
-    low, value, high = (function(x) for x in (estimate.low, estimate.value, estimate.high))
-    level, n, method = estimate.level, estimate.n, f"{words}: {estimate.method}"
-    return Estimate(value=value, low=low, high=high, level=level, n=n, unit=unit, method=method)
+    bounds = {name: function(getattr(estimate, name)) for name in ("value", "low", "high")}
+    return Estimate(**bounds, level=estimate.level, n=estimate.n, unit=unit, method=f"{words}: {estimate.method}")
 
 
 def _words(segments: Sequence[int], freedom: float) -> str:
     texts = f" of {len(segments)} texts" if len(segments) > 1 else ""
     return f"EWC over {sum(segments)} windows{texts}, t({freedom:.3g})"
-
-
-def _t_quantile(freedom: float) -> float:
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 Align = Literal["left", "center", "right"]
 CHARACTER_WIDTH = 0.6  # of the font size: the mean of a sans-serif font, rounded up
+CLEARANCE = 6.0  # pixels between a name and other marks, lest it be read as theirs
 
 
 class Box(NamedTuple):
@@ -54,12 +55,11 @@ def place_labels(
 
     obstacles: boxes besides the marks that names keep clear of (whiskers, other text).
     """
-    taken = [*obstacles, *(_mark_box(anchor) for anchor in anchors)]
-    places = []
+    places: list[Place] = []
     for anchor in anchors:
-        best = min(_candidates(anchor, font_size), key=lambda place: _cost(place.box, taken, plot))
-        taken.append(best.box)
-        places.append(best)
+        marks = (_mark_box(other, 0 if other is anchor else CLEARANCE) for other in anchors)
+        taken = (*obstacles, *marks, *(place.box for place in places))
+        places.append(min(_candidates(anchor, font_size), key=lambda place: _cost(place.box, taken, plot)))
     return tuple(places)
 
 
@@ -95,6 +95,6 @@ def _cost(box: Box, taken: Sequence[Box], plot: Box) -> float:
     return sum(box.overlap(other) for other in taken) + 10 * box.area_outside(plot)
 
 
-def _mark_box(anchor: Anchor) -> Box:
-    x, y, radius = anchor.x, anchor.y, anchor.radius
+def _mark_box(anchor: Anchor, clearance: float) -> Box:
+    x, y, radius = anchor.x, anchor.y, anchor.radius + clearance
     return Box(x - radius, y - radius, x + radius, y + radius)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from quantcurve.errors import RecipeError
 from quantcurve.report import words
-from quantcurve.report.labels import Align, Place
+from quantcurve.report.labels import Place
 from quantcurve.report.scene import (
     FONT_SIZE,
     HEIGHT,
@@ -28,7 +29,7 @@ from quantcurve.results import RunResult
 if TYPE_CHECKING:
     import altair as alt
 
-SUBTITLE_CHARACTERS = 100
+SUBTITLE_CHARACTERS = 112
 FAR = 20  # pixels from a mark's edge: a name farther off is joined to it by a line
 PNG_SCALE = 2
 INK, FAINT = "#333333", "#767676"
@@ -52,15 +53,23 @@ LOOKS = (  # colours of Okabe & Ito, told apart with any colour vision
 
 
 def save_picture(run: RunResult, path: Path) -> None:
-    """Write the curve to an .svg or .png file.
+    """Write the curve to an .svg or .png file, which appears whole or not at all.
 
-    RecipeError: another suffix, or no variant has a KL divergence.
+    RecipeError: another suffix, a folder that cannot be written, or no variant has a KL divergence.
     """
+    formats: dict[str, Literal["svg", "png"]] = {".svg": "svg", ".png": "png"}
     suffix = path.suffix.lower()
-    if suffix not in (".svg", ".png"):
+    if suffix not in formats:
         raise RecipeError(f"{path}: pictures are written as .svg or .png, not as {suffix or 'a file without suffix'}")
     scale = PNG_SCALE if suffix == ".png" else 1
-    _chart(run, scene(run)).save(str(path), format=suffix[1:], scale_factor=scale)
+    chart, draft = _chart(run, scene(run)), path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        chart.save(str(draft), format=formats[suffix], scale_factor=scale)
+        draft.replace(path)
+    except OSError as error:
+        raise RecipeError(f"{path}: the picture cannot be written ({error.strerror})") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _chart(run: RunResult, drawn: Scene) -> alt.LayerChart:
@@ -83,11 +92,12 @@ def _chart(run: RunResult, drawn: Scene) -> alt.LayerChart:
     )
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title, background="white", padding=12)
     legend = {"labelFontSize": 12, "titleFontSize": 12, "orient": "bottom", "direction": "horizontal"}
-    return (
+    made: alt.LayerChart = (
         chart.configure_axis(labelFontSize=12, titleFontSize=FONT_SIZE, gridColor="#e8e8e8", titlePadding=8)
         .configure_legend(**legend)
         .configure_view(stroke="#cccccc")
     )
+    return made
 
 
 def _subtitle(run: RunResult, drawn: Scene) -> list[str]:
@@ -95,10 +105,12 @@ def _subtitle(run: RunResult, drawn: Scene) -> list[str]:
     texts = words.listed(tuple(f"{t.name} ({t.windows_used} windows)" for t in run.texts))
     decode = decode_speed(run.reference)
     speed = f"{words.alone(decode)} tokens/s, " if decode else ""
+    sizes = sorted(mark.size_mib for mark in drawn.marks)
     lines = [
         f"{run.engine.name} {run.engine.version}, {config.threads} threads, {run.machine.processor}; text: {texts}",
         f"reference {run.reference.name}: {speed}{words.mib(run.reference.file.size_bytes)}; "
-        "filled: on the Pareto front; hollow: dominated; whiskers: intervals",
+        f"area of a mark: file size, {sizes[0]:.1f} to {sizes[-1]:.1f} MiB",
+        "filled: on the Pareto front; hollow: not on it; whiskers: intervals",
     ]
     if drawn.not_drawn:
         lines.append(f"not drawn, for lack of a figure: {words.listed(drawn.not_drawn)}")
@@ -115,7 +127,7 @@ def _x(drawn: Scene, field: str = "x") -> alt.X:
 def _y(drawn: Scene, field: str = "kl") -> alt.Y:
     import altair as alt
 
-    kind = "log" if drawn.y.log else "linear"
+    kind: Literal["log", "linear"] = "log" if drawn.y.log else "linear"
     scale = alt.Scale(domain=[drawn.y.low, drawn.y.high], nice=False, zero=False, type=kind)
     title = f"mean KL divergence (nats/token{', log scale' if drawn.y.log else ''})"
     return alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(format="~g", tickCount=6))
@@ -131,7 +143,8 @@ def _front_layer(drawn: Scene) -> alt.Chart:
     import altair as alt
 
     base = alt.Chart(_data(front_line(drawn))).mark_line(color=FAINT, strokeWidth=1.5, strokeDash=[5, 3], clip=True)
-    return base.encode(_x(drawn), _y(drawn), order="x:Q")
+    made: alt.Chart = base.encode(_x(drawn), _y(drawn), order="x:Q")
+    return made
 
 
 def _whisker_layers(drawn: Scene) -> tuple[alt.Chart, alt.Chart]:
@@ -149,29 +162,24 @@ def _mark_layers(drawn: Scene) -> tuple[alt.Chart, alt.Chart]:
 
     looks = [look for look in LOOKS if any(mark.verdict == look.verdict for mark in drawn.marks)]
     names = [look.verdict for look in looks]
+    colours = alt.Scale(domain=names, range=[look.colour for look in looks])
+    shapes = alt.Scale(domain=names, range=[look.shape for look in looks])
     largest = max(mark.size_mib for mark in drawn.marks)
+    sizes = alt.Scale(domain=[0, largest], range=[0, LARGEST_MARK], nice=False)
     encodings = (
         _x(drawn),
         _y(drawn),
-        alt.Color("verdict:N", scale=alt.Scale(domain=names, range=[k.colour for k in looks]), title="verdict"),
-        alt.Shape("verdict:N", scale=alt.Scale(domain=names, range=[k.shape for k in looks]), title="verdict"),
-        alt.Size(
-            "size_mib:Q",
-            scale=alt.Scale(domain=[0, largest], range=[0, LARGEST_MARK], nice=False),
-            legend=alt.Legend(title="file size (MiB)", values=_legend_sizes(drawn), symbolType="circle"),
-        ),
+        alt.Stroke("verdict:N", scale=colours, title="verdict"),
+        alt.Shape("verdict:N", scale=shapes, title="verdict"),
+        alt.Size("size_mib:Q", scale=sizes, legend=None),
     )
     front = tuple(mark for mark in drawn.marks if mark.on_front)
     others = tuple(mark for mark in drawn.marks if not mark.on_front)
+    solid, hollow = (alt.Chart(_data(marks)).mark_point(strokeWidth=1.8, opacity=1) for marks in (front, others))
     return (
-        alt.Chart(_data(others)).mark_point(filled=False, fill="white", strokeWidth=1.8, opacity=1).encode(*encodings),
-        alt.Chart(_data(front)).mark_point(filled=True, opacity=1).encode(*encodings),
+        hollow.encode(*encodings, fill=alt.value("white")),
+        solid.encode(*encodings, alt.Fill("verdict:N", scale=colours, title="verdict")),
     )
-
-
-def _legend_sizes(drawn: Scene) -> list[float]:
-    sizes = sorted(mark.size_mib for mark in drawn.marks)
-    return sorted({float(f"{size:.3g}") for size in (sizes[0], sizes[-1])})
 
 
 def _label_layers(mark: Mark, place: Place, drawn: Scene) -> list[alt.Chart]:
@@ -192,15 +200,15 @@ def _reference_layers(drawn: Scene, label: Place | None) -> list[alt.Chart]:
 def _text(place: Place) -> alt.Chart:
     import altair as alt
 
-    align: Align = place.align
-    base = alt.Chart(alt.InlineData(values=[{}])).mark_text(
-        align=align, baseline="middle", fontSize=FONT_SIZE, color=INK
-    )
-    return base.encode(x=alt.value(place.x), y=alt.value(place.y), text=alt.value(place.text))
+    row = alt.InlineData(values=[{}])
+    base = alt.Chart(row).mark_text(align=place.align, baseline="middle", fontSize=FONT_SIZE, color=INK)
+    made: alt.Chart = base.encode(x=alt.value(place.x), y=alt.value(place.y), text=alt.value(place.text))
+    return made
 
 
 def _line(x: float, y: float, x2: float, y2: float) -> alt.Chart:
     import altair as alt
 
     base = alt.Chart(alt.InlineData(values=[{}])).mark_rule(color=FAINT, strokeWidth=0.8)
-    return base.encode(x=alt.value(x), y=alt.value(y), x2=alt.value(x2), y2=alt.value(y2))
+    made: alt.Chart = base.encode(x=alt.value(x), y=alt.value(y), x2=alt.value(x2), y2=alt.value(y2))
+    return made

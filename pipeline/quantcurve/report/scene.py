@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from quantcurve.errors import RecipeError
@@ -18,6 +18,7 @@ from quantcurve.results import Estimate, ReferenceResult, RunResult, Speed, Vari
 
 WIDTH, HEIGHT = 620, 400
 FONT_SIZE = 13
+SEGMENT_BOXES = 80
 LARGEST_MARK = 420  # area in square pixels of the largest file's mark
 
 
@@ -102,8 +103,9 @@ def front_line(drawn: Scene) -> tuple[Mark, ...]:
 
 
 def variant_labels(drawn: Scene, reference: Place | None) -> tuple[Place, ...]:
-    """Places of the variants' names, clear of marks, whiskers and the reference's label."""
+    """Places of the variants' names, clear of marks, whiskers, the front's line and the reference's label."""
     obstacles = [box for mark in drawn.marks for box in _whiskers(mark, drawn)]
+    obstacles += [box for a, b in pairwise(front_line(drawn)) for box in _segment(a, b, drawn)]
     if reference and drawn.reference_x is not None:
         x = drawn.x_pixels(drawn.reference_x)
         obstacles += [reference.box, Box(x - 1, 0, x + 1, HEIGHT)]
@@ -166,3 +168,14 @@ def _whiskers(mark: Mark, drawn: Scene) -> tuple[Box, Box]:
     x, y = drawn.x_pixels(mark.x), drawn.y_pixels(mark.kl)
     across = Box(drawn.x_pixels(mark.x_low), y - 1, drawn.x_pixels(mark.x_high), y + 1)
     return across, Box(x - 1, drawn.y_pixels(mark.kl_high), x + 1, drawn.y_pixels(mark.kl_low))
+
+
+def _segment(a: Mark, b: Mark, drawn: Scene) -> list[Box]:
+    """The line between two marks as small boxes."""
+    boxes = []
+    for step in range(SEGMENT_BOXES):
+        share = (step + 0.5) / SEGMENT_BOXES
+        x = drawn.x_pixels(a.x) * (1 - share) + drawn.x_pixels(b.x) * share
+        y = drawn.y_pixels(a.kl) * (1 - share) + drawn.y_pixels(b.kl) * share
+        boxes.append(Box(x - 2, y - 2, x + 2, y + 2))
+    return boxes

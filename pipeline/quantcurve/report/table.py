@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, Group, RenderableType
     from rich.table import Table
 
-STYLES = {"reference": "bold", "keep": "green", "at line": "yellow", "suspect": "yellow", "discard": "red", "failed": "red"}
+STYLES = {
+    "reference": "bold",
+    "keep": "green",
+    "at line": "yellow",
+    "suspect": "yellow",
+    "discard": "red",
+    "failed": "red",
+}
 UNLIMITED_WIDTH = 10_000
 
 

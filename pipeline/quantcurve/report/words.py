@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from quantcurve.results import Estimate, Figure
 
 MIB = 2**20
+NEGLIGIBLE = 1e-7  # of a value: a narrower interval would only add digits
 
 
 def plain(text: str) -> str:
@@ -61,7 +62,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _farther_end(figure: Estimate) -> float:
-    return max(figure.high - figure.value, figure.value - figure.low)
+    """Half-width of the interval on its wider side; 0 if it is no more than rounding error."""
+    half = max(figure.high - figure.value, figure.value - figure.low)
+    return half if half > NEGLIGIBLE * abs(figure.value) else 0.0
 
 
 def _decimals(half: float) -> int:

@@ -112,5 +112,5 @@ def _noise_sentence(fast: Point, slow: Point, decode_tokens: int) -> str | None:
     speeds = (f"{p.name} ({decode_tokens / median(p.decode_s):.3g} tokens/s)" for p in (fast, slow))
     return (
         f"the machine was too noisy to tell the decode speeds of {' and '.join(speeds)} apart: "
-        f"ratio {ratio.value:.3f}, {ratio.level:.0%} interval {ratio.low:.3f} to {ratio.high:.3f}"
+        f"ratio {ratio.value:.3f}, {100 * ratio.level:.4g} % interval {ratio.low:.3f} to {ratio.high:.3f}"
     )

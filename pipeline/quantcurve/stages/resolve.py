@@ -136,11 +136,13 @@ def wanted_precision(header: GgufHeader, requested: str, holds_bf16: bool) -> Pr
 
 
 def _write(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
-    from quantcurve.engines import convert, llamacpp_child, provenance
+    from quantcurve.engines import llamacpp_child, provenance
 
     log = session.log("reference")
     source = located.path
     if located.kind == "hf_folder":
+        from quantcurve.engines import convert
+
         source = draft / "source.gguf"
         tools = convert.converter_folder(session.store.folder)
         convert.convert_hf_to_gguf(located.path, source, "auto", log, tools)

@@ -1,0 +1,41 @@
+# make demo   a real model through the whole pipeline, the trade-off table at the end
+# make test   the tests
+# Both set up .venv first, if it is not there (tools/setup_env.sh).
+SHELL := /bin/bash
+VENV := .venv/bin
+
+.PHONY: help setup demo test test-slow lint readme lock clean
+
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+setup:
+	@tools/setup_env.sh
+
+demo: setup
+	$(VENV)/quantcurve run recipes/smollm2-135m.yaml
+
+test: setup
+	$(VENV)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(VENV)/python -m pytest -m slow
+
+lint: setup
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/python tools/make_manifest.py --check
+
+# Rewrites the shown output in README.md; `.ci/run` checks that it is current.
+readme: setup
+	$(VENV)/cog -r README.md
+
+# Pins every package anew, without llama-cpp-python, which requirements-native.lock pins.
+lock:
+	$(VENV)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --no-annotate --unsafe-package llama-cpp-python \
+	  --extra demo --extra dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,201 @@
+"""Choosing a variant: limits judged by whole intervals, then speed, KL divergence and size in that order."""
+
+from __future__ import annotations
+
+import pytest
+
+from factories import Made, estimate, failed_variant, make_run, rounds
+from quantcurve.errors import RecipeError
+from quantcurve.pick import Choice, Limits, parse_size, pick
+from quantcurve.results import Missing
+
+GOOD = Made("good", kl=0.010, size_mib=100, decode_tokens_per_s=40.0)
+SMALL = Made("small", kl=0.050, size_mib=80, decode_tokens_per_s=50.0)
+
+
+def chosen(made: list[Made], **limits: float) -> Choice:
+    return pick(make_run(made), Limits.model_validate(limits))
+
+
+def why(choice: Choice, name: str) -> str:
+    (rejection,) = (r for r in choice.rejected if r.name == name)
+    return rejection.why
+
+
+def test_the_fastest_is_taken() -> None:
+    choice = chosen([GOOD, SMALL])
+    assert choice.name == "small"
+    assert choice.nearest_miss is None
+    assert "slower" in why(choice, "good")
+    assert "0.8 [0.8, 0.8] times the speed of small" in why(choice, "good")
+
+
+def test_a_limit_is_judged_by_the_whole_interval() -> None:
+    made = [GOOD, SMALL._replace(kl_half=0.002)]
+    assert chosen(made, max_kl=0.0521).name == "small"
+    inside = chosen(made, max_kl=0.051)  # the value is inside, the upper end is not
+    assert inside.name == "good"
+    assert why(inside, "small").startswith("undecided: the interval of mean KL divergence 0.0500 nats [0.0480, 0.0520]")
+    assert "0.051 nats" in why(inside, "small")
+    outside = why(chosen(made, max_kl=0.04), "small")
+    assert outside == "mean KL divergence 0.0500 nats [0.0480, 0.0520] is above the limit of 0.04 nats"
+
+
+def test_an_interval_that_ends_at_the_limit_is_inside() -> None:
+    assert chosen([GOOD._replace(kl=0.5, kl_half=0.25)], max_kl=0.75).name == "good"
+
+
+@pytest.mark.parametrize(
+    ("limit", "met", "straddled", "missed"),
+    [
+        ("max_perplexity_increase_percent", 1.3, 1.05, 0.7),
+        ("min_top1_agreement", 0.94, 0.951, 0.97),
+        ("min_decode_tokens_per_s", 39.5, 40.01, 41.0),
+        ("max_time_to_first_token_s", 0.42, 0.405, 0.38),
+    ],
+)
+def test_every_measured_limit_has_three_outcomes(limit: str, met: float, straddled: float, missed: float) -> None:
+    made = [GOOD._replace(ratio=estimate(1.01, 0.002), top1=estimate(0.95, 0.004))]
+    assert chosen(made, **{limit: met}).name == "good"
+    for bound, undecided in ((straddled, True), (missed, False)):
+        choice = chosen(made, **{limit: bound})
+        assert choice.name is None
+        assert why(choice, "good").startswith("undecided") == undecided
+        assert f"{bound:g}" in why(choice, "good")
+
+
+def test_exact_limits() -> None:
+    size, memory = 100 * 2**20, 300 * 2**20
+    assert chosen([GOOD], max_size_bytes=size, max_memory_bytes=memory).name == "good"
+    choice = chosen([GOOD], max_size_bytes=size - 1, max_memory_bytes=memory - 1)
+    assert choice.name is None
+    assert "file size 104,857,600 bytes is above the limit of 104,857,599 bytes" in why(choice, "good")
+    assert "peak memory 314,572,800 bytes" in why(choice, "good")
+
+
+def test_a_missing_figure_meets_no_limit_on_it() -> None:
+    choice = chosen([GOOD._replace(decode_tokens_per_s=None)], min_decode_tokens_per_s=1)
+    assert choice.name is None
+    assert why(choice, "good") == "decode speed is limited, but missing: not measured"
+    assert choice.nearest_miss is None
+
+
+def test_discarded_and_failed_are_never_taken() -> None:
+    discarded = SMALL._replace(name="bad", kl=0.001, decision="discard")
+    run = make_run([GOOD, discarded], failed=[failed_variant("dead", "llama.cpp died with\nsignal 6")])
+    choice = pick(run, Limits())
+    assert choice.name == "good"
+    assert [r.name for r in choice.rejected] == ["bad", "dead"]
+    assert "discarded" in why(choice, "bad")
+    assert why(choice, "dead") == "failed: llama.cpp died with signal 6"
+    alone = pick(make_run([discarded]), Limits())
+    assert alone.name is None
+    assert alone.nearest_miss is None
+
+
+def test_a_suspect_may_be_taken_and_is_called_so() -> None:
+    choice = chosen([GOOD._replace(decision="suspect")])
+    assert choice.name == "good"
+    assert "suspect" in choice.why
+
+
+def test_of_equally_fast_ones_the_smallest_kl_is_taken() -> None:
+    noisy = [
+        Made("fastest", 0.05, 80, decode_s=(1.0, 1.3, 1.0, 1.3, 1.0)),
+        Made("closest", 0.01, 110, decode_s=(1.2, 1.0, 1.2, 1.0, 1.2)),
+        Made("slow", 0.001, 120, decode_s=rounds(10)),
+    ]
+    choice = chosen(noisy)
+    assert choice.name == "closest"
+    assert "mean KL divergence" in why(choice, "fastest")
+    assert "closest's" in why(choice, "fastest")
+    assert "slower" in why(choice, "slow")
+    assert "fastest decodes fastest, and closest cannot be told apart from it" in choice.why
+
+
+def test_of_those_tied_in_kl_the_smallest_file_is_taken() -> None:
+    same_speed = (1.0, 1.1, 1.0, 1.1, 1.0)
+    made = [
+        Made("least", 0.0100, 110, decode_s=same_speed, tied_with=("tied", "tied_too")),
+        Made("tied", 0.0101, 90, decode_s=same_speed, tied_with=("least", "tied_too")),
+        Made("tied_too", 0.0102, 95, decode_s=same_speed, tied_with=("least", "tied", "far")),
+        Made("far", 0.0200, 70, decode_s=same_speed, tied_with=("tied_too",)),
+    ]
+    choice = chosen(made)
+    assert choice.name == "tied"
+    assert "110.0 MiB, not 90.0 MiB" in why(choice, "least")
+    assert "95.0 MiB, not 90.0 MiB" in why(choice, "tied_too")
+    assert "mean KL divergence" in why(choice, "far")
+
+
+def test_without_speed_kl_and_size_decide() -> None:
+    made = [m._replace(decode_tokens_per_s=None) for m in (SMALL, GOOD)]
+    choice = chosen(made)
+    assert choice.name == "good"
+    assert "decode speed was not measured" in choice.why
+    mixed = chosen([GOOD._replace(decode_tokens_per_s=None), SMALL])
+    assert mixed.name == "small"
+    assert "decode speed was not measured" in why(mixed, "good")
+
+
+def test_twins_are_both_accounted_for() -> None:
+    choice = chosen([GOOD._replace(tied_with=("twin",)), GOOD._replace(name="twin", tied_with=("good",))])
+    assert choice.name == "good"
+    assert "nor smaller than good" in why(choice, "twin")
+
+
+def test_the_nearest_miss_is_relative_to_the_limit() -> None:
+    made = [
+        Made("far_in_kl", 0.02, 100, kl_half=0.0),
+        Made("near", 0.0105, 105, kl_half=0.0),
+        Made("far_in_size", 0.0101, 200, kl_half=0.0),
+    ]
+    choice = chosen(made, max_kl=0.01, max_size_bytes=100 * 2**20)
+    assert choice.name is None
+    assert choice.nearest_miss == "near"
+    assert len(choice.rejected) == 3
+    assert chosen(made, max_kl=0).nearest_miss == "far_in_size"
+
+
+def test_a_missing_kl_is_a_reason() -> None:
+    run = make_run([GOOD, SMALL])
+    overall = run.variants[1].overall
+    assert overall
+    assert overall.divergence
+    lost = overall.divergence.model_copy(update={"kl_mean": Missing(missing="one window")})
+    broken = run.variants[1].model_copy(update={"overall": overall.model_copy(update={"divergence": lost})})
+    choice = pick(run.model_copy(update={"variants": (run.variants[0], broken)}), Limits())
+    assert choice.name == "good"
+    assert why(choice, "small") == "its mean KL divergence is missing: one window"
+
+
+@pytest.mark.parametrize(("name", "limit"), [("min_top1_agreement", 95.0), ("max_kl", -0.1), ("max_size_bytes", -1)])
+def test_impossible_limits_are_refused(name: str, limit: float) -> None:
+    with pytest.raises(RecipeError, match=f"{name}: {limit:g}"):
+        chosen([GOOD], **{name: limit})
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("120MB", 120_000_000),
+        ("1.5GiB", 1_610_612_736),
+        ("100000000", 100_000_000),
+        (" 2 kib ", 2048),
+        ("0.3MB", 300_000),  # 0.3 * 1e6 is not a whole number in binary
+        ("7B", 7),
+        ("1TB", 10**12),
+    ],
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MB", "12G", "12i", "12iB", "1.5", "-3MB", "0", "0MB", "1e9", "١MB", "1,5GB", "nan"]
+)
+def test_other_sizes_are_refused_with_examples(text: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        parse_size(text)
+    assert repr(text) in str(error.value)
+    assert "120MB" in str(error.value)
