@@ -118,6 +118,14 @@ def test_texts_come_worst_first(full_run: RunResult) -> None:
     assert "by text" not in printed(make_run(DEFAULT))
 
 
+def test_figures_by_text_are_whole_at_any_width(full_run: RunResult) -> None:
+    wide = printed(full_run, 160).split("by text, worst first")[1].split("Reference")[0]
+    figures = re.findall(r"[\d.]+±[\d.]+", wide)
+    assert len(figures) == len(TEXTS) * (len(DEFAULT) + 1)
+    narrow = printed(full_run, 60)
+    assert all(figure in narrow for figure in figures)
+
+
 def test_one_bad_text_of_one_variant_is_first_although_the_discarded_are_worse() -> None:
     run = make_run([Made("a", 0.01, 90), Made("bad", 1.0, 80, decision="discard")], texts=("wiki", "code"))
     figures = {"a": (0.5, 0.01), "bad": (1.0, 9.0)}

@@ -70,8 +70,10 @@ def compare(tools: Path, reference: Path, variant: Path, text: Path, windows: in
             wrong += len(missing)
             print(f"not printed by llama.cpp: {sorted(missing)}")
         stored_kl, exact_kl = ours["Mean KLD"], float(exact.kl.mean())  # type: ignore[union-attr]
-        print(f"mean KL divergence from exact logits {exact_kl:.6f}; from 16-bit storage {stored_kl:.6f} "
-              f"({stored_kl - exact_kl:+.6f})")
+        print(
+            f"mean KL divergence from exact logits {exact_kl:.6f}; from 16-bit storage {stored_kl:.6f} "
+            f"({stored_kl - exact_kl:+.6f})"
+        )
     return wrong
 
 

@@ -30,7 +30,7 @@ done
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 pip=(.venv/bin/python -m pip --disable-pip-version-check)
 echo "setup: installing locked packages" >&2
-"${pip[@]}" install --quiet --require-hashes -r requirements.lock
+"${pip[@]}" install --quiet --no-deps --require-hashes -r requirements.lock
 
 # A wheel is built for this processor's instruction sets: keep one for each kind.
 processor=$( (uname -sm; sed -n 's/^\(flags\|Features\)\s*:\s*//p;T;q' /proc/cpuinfo 2>/dev/null || true) | sha256sum | cut -c1-16)

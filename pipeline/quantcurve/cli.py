@@ -233,14 +233,14 @@ def doctor(json: JsonOption = False, cache: CacheOption = None) -> None:
     import json as json_module
 
     from quantcurve.doctor import examine
-    from quantcurve.report.doctor import doctor_table
+    from quantcurve.report.doctor import doctor_lines
     from quantcurve.store import default_folder
 
     checks = examine(cache or default_folder())
     if json:
         typer.echo(json_module.dumps([c.model_dump() for c in checks], indent=1))
     else:
-        _console().print(doctor_table(checks))
+        _console().print(doctor_lines(checks), soft_wrap=True)
     if any(c.status == "missing" for c in checks):
         raise typer.Exit(3)
 

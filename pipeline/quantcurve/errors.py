@@ -32,8 +32,11 @@ class PrerequisiteError(QuantcurveError):
     exit_code = 3
 
     def __init__(self, message: str, fix: str) -> None:
-        super().__init__(f"{message}\n  fix: {fix}")
+        super().__init__(message, fix)
         self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}\n  fix: {self.fix}"
 
 
 class BackendError(QuantcurveError):

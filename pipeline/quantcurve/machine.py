@@ -56,6 +56,14 @@ def available_memory_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
+def free_disk_bytes(folder: Path) -> int:
+    """Free space where a folder is, or will be made."""
+    import shutil
+
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
 def facts() -> MachineFacts:
     """The machine, as it goes into results and into the keys of speed figures."""
     import psutil

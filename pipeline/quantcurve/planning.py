@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from quantcurve import sources
+from quantcurve import machine, sources
 from quantcurve.engines.child import Child
-from quantcurve.engines.gguf_file import GgufHeader
 from quantcurve.recipe import Benchmark, LoadedRecipe, Recipe
 from quantcurve.results import Frozen, ModelFile
 from quantcurve.run import REFERENCE, Where, open_session
 from quantcurve.session import Session
-from quantcurve.stages import resolve, screen, tokenize
+from quantcurve.stages import benchmark, resolve, screen, tokenize
 from quantcurve.texts import LoadedText, load_text
 
 BYTES_PER_TOKEN = 3.5
 """Of English text, where the text is not tokenised yet."""
-PREFILL_EFFICIENCY = 0.5
-"""Prefill reaches about half of a plain matrix product's speed."""
+PREFILL_EFFICIENCY = 0.75
+"""Share of a plain matrix product's speed that scoring and prefill reach."""
+QUANTIZE_WEIGHTS_PER_S = 3e7
+"""Of one core; K-quants, the slowest common types."""
 
 
 class PlannedStep(Frozen):
@@ -66,11 +68,25 @@ class _Rates(NamedTuple):
 
 
 class _Sizes(NamedTuple):
-    """Sizes that estimates start from."""
+    """Sizes that estimates start from; a variant's is llama.cpp's reason where it would refuse."""
 
     weights: int
     reference: int
     variants: dict[str, int | str]
+
+
+@dataclass
+class _Known:
+    """What the store holds of this recipe."""
+
+    reference: resolve.ReferenceStep | None = None
+    reference_path: Path | None = None
+    windowed: list[tokenize.Windowed | None] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Content hashes of the reference and the variants that are there."""
+    scored: set[str] = field(default_factory=set)
+    """Models with scores on all windows."""
+    timed: bool = False
 
 
 def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
@@ -84,185 +100,159 @@ def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
     with tempfile.TemporaryDirectory(prefix="quantcurve-plan-") as logs:
         session = open_session((where or Where())._replace(logs=Path(logs)))
         located = sources.locate(recipe.model.source, base)
-        source_hash = sources.content_hash(located, session.store.hash_file)
-        inputs = resolve.reference_inputs(recipe.model, source_hash, session.engine)
-        folder = session.store.find("resolve", inputs) if session.cached("resolve", inputs) else None
-        step = resolve.ReferenceStep.model_validate_json((folder / "result.json").read_text()) if folder else None
-        sizes = _sizes(located, step, recipe, session)
-        rates = _measure_rates(session.threads)
-        steps = [
-            PlannedStep(
-                stage="resolve",
-                what=recipe.model.source,
-                cached=step is not None,
-                disk_bytes=sizes.reference,
-                seconds=3 * sizes.reference / rates.memory_bytes_per_s,
-            )
-        ]
-        reference_hash = step.file.content_hash if step else None
-        steps += _tokenize_steps(recipe, texts, reference_hash, session)
-        steps += _quantize_steps(recipe, sizes, reference_hash, session)
-        steps += _screen_steps(recipe, texts, sizes, rates, reference_hash, session)
-        if recipe.benchmark:
-            steps.append(_benchmark_step(recipe, recipe.benchmark, sizes, rates))
-    return _plan(recipe, steps, sizes, session)
-
-
-def _plan(recipe: Recipe, steps: Sequence[PlannedStep], sizes: _Sizes, session: Session) -> Plan:
-    import psutil
-
-    existing = next(p for p in (session.store.folder, *session.store.folder.parents) if p.exists())
+        known = _look_up(recipe, texts, located, session)
+        sizes = _sizes(located, known, recipe, session)
+    rates = _measure_rates(session.threads)
+    steps = [
+        PlannedStep(
+            stage="resolve",
+            what=recipe.model.source,
+            cached=known.reference is not None,
+            disk_bytes=sizes.reference,
+            seconds=3 * sizes.reference / rates.memory_bytes_per_s,
+        ),
+        *(
+            PlannedStep(stage="tokenize", what=text.name, cached=found is not None, seconds=0.5)
+            for text, found in zip(texts, known.windowed, strict=True)
+        ),
+        *(_quantize_step(name, sizes, known, session) for name in recipe.variants.gguf),
+        *_screen_steps(recipe, texts, sizes, rates, known),
+    ]
+    if recipe.benchmark:
+        steps.append(_benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed))
     return Plan(
         name=recipe.name,
         steps=tuple(steps),
         memory_bytes=int(1.5 * sizes.reference) + 200 * 2**20,
-        disk_free_bytes=int(psutil.disk_usage(str(existing)).free),
-        memory_available_bytes=int(psutil.virtual_memory().available),
+        disk_free_bytes=machine.free_disk_bytes(session.store.folder),
+        memory_available_bytes=machine.available_memory_bytes(),
     )
 
 
-def _sizes(located: sources.Located, step: resolve.ReferenceStep | None, recipe: Recipe, session: Session) -> _Sizes:
+def _look_up(recipe: Recipe, texts: Sequence[LoadedText], located: sources.Located, session: Session) -> _Known:
+    """Follow the keys from stage to stage as far as the store has results."""
+    known = _Known(windowed=[None] * len(texts))
+    source_hash = sources.content_hash(located, session.store.hash_file)
+    found = session.peek(
+        "resolve", resolve.reference_inputs(recipe.model, source_hash, session.engine), resolve.ReferenceStep
+    )
+    if found is None:
+        return known
+    known.reference, folder = found
+    known.reference_path = located.path if known.reference.is_source else folder / "model.gguf"
+    reference_hash = known.hashes[REFERENCE] = known.reference.file.content_hash
+    for name in recipe.variants.gguf:
+        inputs = resolve.VariantInputs(reference_hash=reference_hash, file_type=name, engine=session.engine)
+        if variant := session.peek("quantize", inputs, ModelFile):
+            known.hashes[name] = variant[0].content_hash
+    known.windowed = [
+        tokenize.find(recipe, entry, text, reference_hash, session)
+        for entry, text in zip(recipe.texts, texts, strict=True)
+    ]
+    _look_up_figures(recipe, known, session)
+    return known
+
+
+def _look_up_figures(recipe: Recipe, known: _Known, session: Session) -> None:
+    windowed = [w for w in known.windowed if w is not None]
+    if len(windowed) < len(known.windowed):
+        return
+    config = session.scoring_config(recipe.engine, recipe.windows.tokens)
+    chunks = screen.chunks(windowed, config.sequences)
+    for name, model_hash in known.hashes.items():
+        against = None if name == REFERENCE else known.hashes[REFERENCE]
+        keys = (screen.score_inputs(model_hash, against, chunk, config, session.engine) for chunk in chunks)
+        if all(session.cached("screen", key) for key in keys):
+            known.scored.add(name)
+    if recipe.benchmark:
+        inputs = benchmark.speed_inputs(recipe, recipe.benchmark, list(known.hashes.values()), session)
+        known.timed = session.cached("benchmark", inputs)
+
+
+def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Session) -> _Sizes:
     from quantcurve.engines import llamacpp_child
 
-    if located.kind == "hf_folder" and step is None:
+    if located.kind == "hf_folder" and known.reference_path is None:
         weight_bytes = sum(p.stat().st_size for p in located.path.iterdir() if p.suffix in {".safetensors", ".bin"})
-        unknown = "known when the model is converted"
+        unknown = "size known when the model is converted"
         return _Sizes(weight_bytes // 2, weight_bytes, dict.fromkeys(recipe.variants.gguf, unknown))
-    path = located.path
-    if step and not step.is_source:
-        inputs = resolve.reference_inputs(
-            recipe.model, sources.content_hash(located, session.store.hash_file), session.engine
-        )
-        folder = session.store.find("resolve", inputs)
-        assert folder
-        path = folder / "model.gguf"
+    path = known.reference_path or located.path
     with Child("plan", session.log("plan")) as child:
-        header: GgufHeader = child.call(llamacpp_child.header, path)
+        header = child.call(llamacpp_child.header, path)
         variants = child.call(llamacpp_child.quantized_size_bytes, path, list(recipe.variants.gguf), session.threads)
     weights = sum(t.weights for t in header.tensors)
-    return _Sizes(weights, step.file.size_bytes if step else 2 * weights, variants)
+    return _Sizes(weights, known.reference.file.size_bytes if known.reference else 2 * weights, variants)
 
 
-def _tokenize_steps(
-    recipe: Recipe, texts: Sequence[LoadedText], reference_hash: str | None, session: Session
-) -> list[PlannedStep]:
-    steps = []
-    for entry, text in zip(recipe.texts, texts, strict=True):
-        cached = reference_hash is not None and session.cached(
-            "tokenize", tokenize.tokens_inputs(recipe, entry, text, reference_hash, session.engine)
-        )
-        steps.append(PlannedStep(stage="tokenize", what=text.name, cached=cached, seconds=0.5))
-    return steps
-
-
-def _quantize_steps(recipe: Recipe, sizes: _Sizes, reference_hash: str | None, session: Session) -> list[PlannedStep]:
-    steps = []
-    for name in recipe.variants.gguf:
-        size = sizes.variants[name]
-        cached = reference_hash is not None and session.cached(
-            "quantize", resolve.VariantInputs(reference_hash=reference_hash, file_type=name, engine=session.engine)
-        )
-        steps.append(
-            PlannedStep(
-                stage="quantize",
-                what=name,
-                cached=cached,
-                disk_bytes=size if isinstance(size, int) else 0,
-                seconds=sizes.weights * 3e-8 / session.threads,
-                note="" if isinstance(size, int) else size,
-            )
-        )
-    return steps
+def _quantize_step(name: str, sizes: _Sizes, known: _Known, session: Session) -> PlannedStep:
+    size = sizes.variants[name]
+    return PlannedStep(
+        stage="quantize",
+        what=name,
+        cached=name in known.hashes,
+        disk_bytes=size if isinstance(size, int) else 0,
+        seconds=sizes.weights / QUANTIZE_WEIGHTS_PER_S / session.threads,
+        note="" if isinstance(size, int) else size,
+    )
 
 
 def _screen_steps(
-    recipe: Recipe,
-    texts: Sequence[LoadedText],
-    sizes: _Sizes,
-    rates: _Rates,
-    reference_hash: str | None,
-    session: Session,
+    recipe: Recipe, texts: Sequence[LoadedText], sizes: _Sizes, rates: _Rates, known: _Known
 ) -> list[PlannedStep]:
-    windows = sum(_window_count(recipe, i, t) for i, t in enumerate(texts))
+    windows = sum(_window_count(recipe, i, text, known) for i, text in enumerate(texts))
     seconds = windows * recipe.windows.tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
-    done = _scored(recipe, texts, reference_hash, session)
     return [
         PlannedStep(
             stage="screen",
             what=f"{name}, {windows} windows of {recipe.windows.tokens}",
-            cached=name in done,
-            disk_bytes=screen.SCRATCH_BYTES if name == REFERENCE else 0,
+            cached=name in known.scored,
+            disk_bytes=_scratch_bytes(known) if name == REFERENCE else 0,
             seconds=seconds,
         )
         for name in (REFERENCE, *recipe.variants.gguf)
     ]
 
 
-def _window_count(recipe: Recipe, index: int, text: LoadedText) -> int:
+def _scratch_bytes(known: _Known) -> int:
+    """Reference logits of the largest chunk, on disk for a moment."""
+    found = [w for w in known.windowed if w is not None]
+    if not found:
+        return screen.SCRATCH_BYTES
+    return max(screen.logits_bytes(c.windows.shape, found[c.text].step.vocabulary) for c in screen.chunks(found, 1))
+
+
+def _window_count(recipe: Recipe, index: int, text: LoadedText, known: _Known) -> int:
+    if found := known.windowed[index]:
+        return len(found.windows)
     whole = int(text.size_bytes / BYTES_PER_TOKEN / recipe.windows.tokens)
     limit = recipe.window_limit(recipe.texts[index])
     return whole if limit is None else min(limit, whole)
 
 
-def _scored(recipe: Recipe, texts: Sequence[LoadedText], reference_hash: str | None, session: Session) -> set[str]:
-    """Models whose scores on all windows are in the store."""
-    if reference_hash is None:
-        return set()
-    windowed = []
-    for entry, text in zip(recipe.texts, texts, strict=True):
-        inputs = tokenize.tokens_inputs(recipe, entry, text, reference_hash, session.engine)
-        folder = session.store.find("tokenize", inputs)
-        if folder is None:
-            return set()
-        step = tokenize.TokensStep.model_validate_json((folder / "result.json").read_text())
-        with np.load(folder / "windows.npz") as arrays:
-            windowed.append(tokenize.Windowed(text, arrays["windows"], arrays["scored_bytes"], step))
-    config = session.scoring_config(recipe.engine, recipe.windows.tokens)
-    found = screen.chunks(windowed, config.sequences)
-    done = set()
-    for name in (REFERENCE, *recipe.variants.gguf):
-        against, model_hash = (None, reference_hash) if name == REFERENCE else (reference_hash, None)
-        if model_hash is None:
-            variant = session.store.find(
-                "quantize", resolve.VariantInputs(reference_hash=reference_hash, file_type=name, engine=session.engine)
-            )
-            if variant is None:
-                continue
-            model_hash = ModelFile.model_validate_json((variant / "result.json").read_text()).content_hash
-        if all(
-            session.cached("screen", screen.score_inputs(model_hash, against, c, config, session.engine)) for c in found
-        ):
-            done.add(name)
-    return done
-
-
-def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: _Sizes, rates: _Rates) -> PlannedStep:
+def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: _Sizes, rates: _Rates, timed: bool) -> PlannedStep:
     prefill = 2 * sizes.weights * bench.prompt_tokens / (rates.flops * PREFILL_EFFICIENCY)
     decode = bench.decode_tokens * sizes.reference / rates.memory_bytes_per_s
-    rounds = 1 + len(recipe.variants.gguf)
+    models = 1 + len(recipe.variants.gguf)
     return PlannedStep(
         stage="benchmark",
-        what=f"{bench.repetitions} rounds over the reference and the variants that the screen keeps",
-        cached=False,
-        seconds=rounds * ((bench.repetitions + 1) * prefill + bench.repetitions * decode),
-        note="in the store or not: known when the screen has decided",
+        what=f"{bench.repetitions} rounds over the reference and {models - 1} variants",
+        cached=timed,
+        seconds=models * ((bench.repetitions + 1) * prefill + bench.repetitions * decode),
     )
 
 
 def _measure_rates(threads: int) -> _Rates:
+    """The best of several short measurements: the first ones only wake the threads up."""
     side = 512
-    a = np.ones((side, side), np.float32)
-    a @ a
-    started = time.perf_counter()
-    for _ in range(10):
-        a @ a
-    elapsed = time.perf_counter() - started
+    matrix, block = np.ones((side, side), np.float32), np.ones(2**24, np.uint8)
+    products = min(_seconds(lambda: matrix @ matrix) for _ in range(12))
+    copies = min(_seconds(block.copy) for _ in range(4))
     # numpy's matrix product uses all cores this process may run on.
-    from quantcurve.machine import usable_cores
+    share = min(1.0, threads / machine.usable_cores())
+    return _Rates(2 * side**3 / products * share, block.nbytes / copies)
 
-    flops = 10 * 2 * side**3 / elapsed * min(1.0, threads / usable_cores())
-    block = np.ones(2**24, np.uint8)
+
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    for _ in range(4):
-        block.copy()
-    return _Rates(flops, 4 * block.nbytes / (time.perf_counter() - started))
+    work()
+    return time.perf_counter() - started

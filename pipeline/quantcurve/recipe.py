@@ -48,7 +48,9 @@ class Text(Frozen):
     field: str | None = Field(
         None, description="for JSONL, JSON and Parquet: the field with the text, dots for nesting"
     )
-    windows: int | None = Field(None, ge=MIN_WINDOWS, description="at most so many windows of this text, in place of windows.limit")
+    windows: int | None = Field(
+        None, ge=MIN_WINDOWS, description="at most so many windows of this text, in place of windows.limit"
+    )
 
 
 class Windows(Frozen):

@@ -28,7 +28,7 @@ from quantcurve.store import Store, key_of
 from quantcurve.texts import load_text
 
 REFERENCE = "reference"
-DISCARDED = Missing(missing="not timed: discarded by the perplexity screen")
+FAILED = Missing(missing="not timed: the variant failed")
 NOT_ASKED = Missing(missing="not timed: the recipe has no benchmark")
 
 
@@ -144,11 +144,13 @@ def _time(
     judged: Sequence[VariantResult],
     session: Session,
 ) -> benchmark.Timed | None:
-    """Time the reference and every variant that the screen kept."""
+    """Time the reference and every measured variant, also a discarded one: the curve shows what it would buy."""
     if recipe.benchmark is None:
         return None
-    kept = {v.name for v in judged if v.verdict and v.verdict.decision != "discard"}
-    models = [screen.Model(v.name, v.path, v.file.content_hash, v.file.size_bytes) for v in variants if v.name in kept]
+    measured = {v.name for v in judged if v.status == "measured"}
+    models = [
+        screen.Model(v.name, v.path, v.file.content_hash, v.file.size_bytes) for v in variants if v.name in measured
+    ]
     return benchmark.benchmark(recipe, recipe.benchmark, [reference, *models], session)
 
 
@@ -165,7 +167,7 @@ def _place(
     standings = dict(zip((p.name for p in points), frontier.pareto(points, segments), strict=True))
     placed = []
     for variant in judged:
-        update: dict[str, object] = {"speed": speeds.get(variant.name, DISCARDED if timed else NOT_ASKED)}
+        update: dict[str, object] = {"speed": speeds.get(variant.name, FAILED if timed else NOT_ASKED)}
         if standing := standings.get(variant.name):
             update |= standing._asdict()
         placed.append(variant.model_copy(update=update))

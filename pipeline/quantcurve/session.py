@@ -71,6 +71,10 @@ class Session:
         """Whether `make` would only read."""
         return stage not in self.force and self.store.find(stage, inputs) is not None
 
+    def peek(self, stage: str, inputs: BaseModel, kind: type[Result]) -> tuple[Result, Path] | None:
+        """Result and folder that `make` would only read, or None; writes nothing."""
+        return None if stage in self.force else self.store.peek(stage, inputs, kind)
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Count the wall time of a block towards a stage."""

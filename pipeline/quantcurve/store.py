@@ -17,11 +17,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import platformdirs
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from quantcurve.errors import PrerequisiteError
 
@@ -66,9 +66,15 @@ class Store:
         self.folder = folder or default_folder()
 
     def find(self, stage: str, inputs: BaseModel) -> Path | None:
-        """Folder of a finished step, or None; writes nothing."""
+        """Folder of a finished step, or None, also if its record is damaged; writes nothing."""
         folder = self._place(stage, key_of(inputs))
-        return folder if (folder / "result.json").is_file() else None
+        return folder if _read(folder, RootModel[dict[str, Any]]) is not None else None
+
+    def peek(self, stage: str, inputs: BaseModel, kind: type[Result]) -> tuple[Result, Path] | None:
+        """Result and folder of a finished step, or None; writes nothing."""
+        place = self._place(stage, key_of(inputs))
+        result = _read(place, kind)
+        return None if result is None else (result, place)
 
     def make(
         self, stage: str, inputs: BaseModel, kind: type[Result], make: Callable[[Path], Result], force: bool = False
@@ -210,11 +216,11 @@ def _owner_alive(folder: Path) -> bool:
 
 def _read(place: Path, kind: type[Result]) -> Result | None:
     try:
-        text = (place / "result.json").read_text()
+        record = (place / "result.json").read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(record)
     except ValidationError:
         return None  # damaged, or written by another version under the same key: made anew
 

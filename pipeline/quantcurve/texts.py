@@ -80,7 +80,11 @@ def load_text(text: Text, base: Path) -> LoadedText:
         content = _read_file(text, path)
     if not content.strip():
         raise RecipeError(f"text {text.name}: {text.source} is empty; give a text with at least two windows")
-    raw = content.encode()
+    try:
+        raw = content.encode()
+    except UnicodeEncodeError as error:
+        odd = f"U+{ord(content[error.start]):04X}"
+        raise RecipeError(f"text {text.name}: {text.source} has half a surrogate pair ({odd}); remove it") from error
     return LoadedText(text.name, text.source, content, hashlib.sha256(raw).hexdigest(), len(raw))
 
 
@@ -145,10 +149,15 @@ def _embedded(name: str, rest: str) -> str:
             f"text {name}: no embedded text {rest!r}; the strata are {strata}, the parts {' and '.join(PARTS)} "
             "(embedded:STRATUM or embedded:STRATUM/PART)"
         )
-    raw = (resources.folder("calib") / found[0].path).read_bytes()
+    path = resources.folder("calib") / found[0].path
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        lost = f"embedded text {rest}: {path} cannot be read ({error.strerror})"
+        raise PrerequisiteError(lost, _REINSTALL) from error
     if hashlib.sha256(raw).hexdigest() != found[0].sha256:
         raise PrerequisiteError(f"embedded text {rest} was changed: its hash is not the manifest's", _REINSTALL)
-    return render(json.loads(line) for line in raw.decode().splitlines())
+    return render(json.loads(line) for line in raw.splitlines())
 
 
 def _python_topics(name: str, rest: str) -> str:
@@ -175,7 +184,7 @@ def _read_file(text: Text, path: Path) -> str:
         if path.suffix == ".json":
             return _join(text, path, _numbered(json.loads(path.read_text(encoding="utf-8"))))
         if path.suffix == ".parquet":
-            return _join(text, path, _numbered(_parquet_rows(path)))
+            return _join(text, path, _numbered(_parquet_rows(text.name, path)))
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"text {text.name}: {path} cannot be read ({error.strerror}); check the path") from error
@@ -183,10 +192,12 @@ def _read_file(text: Text, path: Path) -> str:
         raise RecipeError(f"text {text.name}: {path} is not UTF-8 (byte {error.start}); convert it") from error
     except json.JSONDecodeError as error:
         raise RecipeError(f"text {text.name}: {path}:{error.lineno}: not valid JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise RecipeError(f"text {text.name}: {path}: JSON nested too deeply; flatten it") from error
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if line.strip():
             try:
                 yield number, json.loads(line)
@@ -198,14 +209,17 @@ def _numbered(rows: Any) -> Iterator[tuple[int, Any]]:
     return enumerate(rows if isinstance(rows, list) else [rows], 1)
 
 
-def _parquet_rows(path: Path) -> list[Any]:
+def _parquet_rows(name: str, path: Path) -> list[Any]:
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise PrerequisiteError(
             f"{path}: reading Parquet needs pyarrow", "pip install 'quantcurve[parquet]'"
         ) from error
-    rows: list[Any] = parquet.read_table(path).to_pylist()
+    try:
+        rows: list[Any] = parquet.read_table(path).to_pylist()
+    except ArrowException as error:
+        raise RecipeError(f"text {name}: {path} cannot be read as Parquet: {error}") from error
     return rows
 
 

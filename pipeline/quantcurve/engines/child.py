@@ -42,7 +42,7 @@ class Child:
         with log.open("ab") as sink:
             self._log_start = sink.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-u", "-m", __name__],  # unbuffered, or an abort loses what was printed last
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
@@ -63,12 +63,15 @@ class Child:
             Exception: whatever the function raised.
         """
         assert self._process.stdin and self._process.stdout
+        doing = getattr(function, "__name__", str(function))
+        if self._process.stdin.closed:
+            raise self._death(doing)
         try:
             pickle.dump((function, args, kwargs), self._process.stdin)
             self._process.stdin.flush()
             ok, value = pickle.load(self._process.stdout)
         except (EOFError, BrokenPipeError, ConnectionError, pickle.UnpicklingError) as error:
-            raise self._death(getattr(function, "__name__", str(function))) from error
+            raise self._death(doing) from error
         except BaseException:
             self.kill()
             raise
@@ -125,7 +128,9 @@ class Child:
         self._close_pipes()
         how = f"exit code {code}"
         if code < 0:
-            how = f"signal {-code} ({signal.Signals(-code).name})"
+            how = f"signal {-code} ({signal.strsignal(-code)})"
+            with contextlib.suppress(ValueError):  # real-time signals have no names
+                how = f"signal {-code} ({signal.Signals(-code).name})"
         tail = "\n    ".join(self.log_since_start().strip().splitlines()[-20:])
         return BackendError(
             f"{self.label}: the engine died in {doing} with {how}; its last words:\n    {tail}", self.log

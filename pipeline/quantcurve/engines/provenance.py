@@ -1,40 +1,27 @@
 """Whether a reference's weights are native or were dequantised, seen from the weights themselves.
 
-A quantised block holds few distinct values on an even grid: `scale * q` (Q4_0, Q5_0, Q8_0, Q6_K, Q3_K, IQ types)
-or `scale * q + offset` (Q4_1, Q5_1, Q4_K, Q5_K, Q2_K), in blocks of 32 weights or of 16. Dequantised and stored as
-F16 it still does, up to the rounding of F16. For each sampled block every grid of few levels is tried. A grid counts
-only when all values meet it within their rounding and the chance that arbitrary values would do so is below one in
-a million, so a native block is taken for a quantised one hardly ever, however coarse the file's own precision.
+A sample of blocks is tried for quantization lattices (lattice.py); what the file is called does not matter.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantcurve.engines.base import Doubles, Floats
+from quantcurve.engines.base import Floats
 from quantcurve.engines.gguf_file import GgufHeader, TensorInfo
+from quantcurve.engines.lattice import BLOCK, judge
 from quantcurve.results import Provenance, TensorTypeShare
 
 TENSORS = 48
 BLOCKS_PER_TENSOR = 256
-BLOCK = 32
-HALF_BLOCK = 16
 RUN = 16
 """Blocks read in one piece, so that a cold disk is asked for few pages."""
 CHUNK = 2048
 """Blocks tried at once: bounds the memory."""
-CHANCE = 1e-6
-SYMMETRIC_LEVELS = np.arange(1, 129)
-"""Largest |q| of grids through zero: 8 (Q4_0) to 128 (Q8_0)."""
-AFFINE_LEVELS = np.arange(1, 32)
-"""Steps from the lowest to the highest value: 3 (Q2_K) to 31 (Q5_K)."""
-ROUNDING_SLACK = 1.3
-ARITHMETIC = 2.0**-22
-"""Rounding of the float32 arithmetic that dequantised the block, as a fraction of its span."""
 LEAST_NONZERO = 8
 DEQUANTISED_SHARE = 0.05
 SIGNIFICANT_BITS = {"F16": 11, "BF16": 8, "F32": 24}
@@ -49,27 +36,13 @@ class LatticeReport(NamedTuple):
     share: float
     """Fraction of the sampled blocks that lie on a quantization lattice, 0 to 1."""
     blocks: int
-    """Blocks that could be judged (not constant, nearly empty or too small for the precision)."""
+    """Blocks that could be judged: not constant, nearly empty, or coarse by the file's own precision."""
     levels: int
     """Commonest number of levels, rounded up to a power of two; 0 if no block lies on a lattice."""
     block_weights: int
     """Commonest block size, 32 or 16; 0 if no block lies on a lattice."""
     precision: str
     """Type of most of the file's weights."""
-
-
-class _Blocks(NamedTuple):
-    """Blocks of n weights, ordered by magnitude: arrays are (B, n)."""
-
-    values: Doubles
-    rounding: Doubles
-    """Half a unit in the last place of each value, in the precision the weights really have."""
-    coincidence: Doubles
-    """Chance of as many equal values as the block has, (B,)."""
-    distinct: NDArray[np.intp]
-    """Number of distinct values, (B,)."""
-    new: NDArray[np.bool_]
-    """Whether a value is the first of its equals."""
 
 
 def lattice_share(header: GgufHeader, path: Path, seed: int = 0) -> LatticeReport:
@@ -92,7 +65,7 @@ def lattice_share(header: GgufHeader, path: Path, seed: int = 0) -> LatticeRepor
     for index in chosen:
         blocks, bits = _sample(matrices[index], path, random)
         for start in range(0, len(blocks), CHUNK):
-            found = _judge(blocks[start : start + CHUNK], bits)
+            found = judge(blocks[start : start + CHUNK], bits)
             levels.append(found[0])
             sizes.append(found[1])
     all_levels, all_sizes = np.concatenate(levels), np.concatenate(sizes)
@@ -102,7 +75,7 @@ def lattice_share(header: GgufHeader, path: Path, seed: int = 0) -> LatticeRepor
         blocks=len(on),
         levels=_commonest(all_levels[on]),
         block_weights=_commonest(all_sizes[on]),
-        precision=header.type_shares()[0].type if header.tensors else "none",
+        precision=header.type_shares()[0].type,
     )
 
 
@@ -113,7 +86,7 @@ def _commonest(values: NDArray[np.intp]) -> int:
 def _sample(tensor: TensorInfo, path: Path, random: np.random.Generator) -> tuple[Floats, int]:
     """Runs of blocks (B, 32) from a tensor, those worth judging, and the significant bits they really have."""
     total = tensor.weights // BLOCK
-    kind: Any = {"F16": np.float16, "BF16": np.uint16, "F32": np.float32}[tensor.type]
+    kind = np.dtype({"F16": np.float16, "BF16": np.uint16, "F32": np.float32}[tensor.type])
     stored = np.memmap(path, kind, "r", tensor.offset, (total, BLOCK))
     starts = np.arange(0, total, RUN)
     if total > BLOCKS_PER_TENSOR:
@@ -122,11 +95,21 @@ def _sample(tensor: TensorInfo, path: Path, random: np.random.Generator) -> tupl
     values: Floats = (raw.astype(np.uint32) << 16).view(np.float32) if tensor.type == "BF16" else raw.astype(np.float32)
     values = values[np.isfinite(values).all(axis=1)]
     bits = _real_bits(values, tensor.type)
-    # F16 below 2^-14 is itself an even grid: blocks that live there say nothing.
-    floor = 2.0**-13 if bits == SIGNIFICANT_BITS["F16"] or tensor.type == "F16" else 0.0
+    return values[_telling(values, tensor.type)], bits
+
+
+def _telling(values: Floats, stored_as: str) -> NDArray[np.bool_]:
+    """Blocks (B, 32) that can show something: not nearly empty, nor an even grid by the file's precision alone.
+
+    F16 below 2^-14 is itself an even grid, and so is any precision far from zero.
+    """
+    floor = 2.0**-13 if stored_as == "F16" else 0.0
     spread = np.sqrt(np.square(values, dtype=np.float64).mean(axis=1))
-    worth = (spread > floor) & ((values != 0).sum(axis=1) >= LEAST_NONZERO) & (values.min(axis=1) < values.max(axis=1))
-    return values[worth], bits
+    span = values.max(axis=1).astype(np.float64) - values.min(axis=1)
+    wide = span >= np.abs(values).max(axis=1) / 2
+    full = (values != 0).sum(axis=1) >= LEAST_NONZERO
+    telling: NDArray[np.bool_] = (spread > floor) & wide & full
+    return telling
 
 
 def _real_bits(values: Floats, stored_as: str) -> int:
@@ -137,103 +120,6 @@ def _real_bits(values: Floats, stored_as: str) -> int:
         if (values.astype(np.float16) == values).all():
             return SIGNIFICANT_BITS["F16"]
     return SIGNIFICANT_BITS[stored_as]
-
-
-def _judge(values: Floats, bits: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Levels (0: no lattice) and size of each block (B, 32): as one block, or as two halves if that is simpler."""
-    whole = _levels(values, bits)
-    halves = _levels(values.reshape(-1, HALF_BLOCK), bits).reshape(-1, 2)
-    split = halves.max(axis=1)
-    simpler = (halves > 0).all(axis=1) & ((whole == 0) | (split < whole))
-    return np.where(simpler, split, whole), np.where(simpler, HALF_BLOCK, np.where(whole > 0, BLOCK, 0))
-
-
-def _levels(values: Floats, bits: int) -> NDArray[np.intp]:
-    """Number of levels of the lattice each block (B, n) lies on, rounded up to a power of two; 0 for none."""
-    blocks = _ordered(values, bits)
-    none = 1 << 30
-    symmetric, affine = _through_zero(blocks), _with_offset(blocks)
-    levels = np.where(symmetric > 1, 2 * symmetric, np.where(symmetric == 1, blocks.distinct, none))
-    levels = np.minimum(levels, np.where(affine > 0, affine + 1, none))
-    # A codebook (IQ4_NL) lies on a fine grid, but uses few of its points.
-    few = (blocks.coincidence < CHANCE) & (blocks.distinct <= values.shape[1] // 2)
-    levels = np.minimum(levels, np.where(few, blocks.distinct, none))
-    powers = 2 ** np.ceil(np.log2(levels)).astype(np.intp)
-    return np.where(levels < none, powers, 0)
-
-
-def _ordered(values: Floats, bits: int) -> _Blocks:
-    ordered = np.sort(values.astype(np.float64), axis=1)
-    ordered = np.take_along_axis(ordered, np.argsort(np.abs(ordered), axis=1, kind="stable"), axis=1)
-    new = np.ones(ordered.shape, bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    exponent = np.frexp(ordered)[1]
-    rounding = np.where(ordered == 0, 0.0, np.ldexp(1.0, exponent - bits - 1))
-    equals = (~new & (ordered != 0)).sum(axis=1)
-    return _Blocks(ordered, rounding, _coincidence(equals, values.shape[1], bits), new.sum(axis=1), new)
-
-
-def _coincidence(equals: NDArray[np.intp], weights: int, bits: int) -> Doubles:
-    """Chance of that many equal pairs among arbitrary weights of so many bits: the Poisson term, at most 1."""
-    expected = weights**2 / 2 / (1.5 * 2**bits)
-    factorial = np.cumprod([1.0, *range(1, weights + 1)])
-    return np.where(equals > expected, expected**equals / factorial[equals], 1.0)
-
-
-def _through_zero(blocks: _Blocks) -> NDArray[np.intp]:
-    """Largest |q| of the coarsest grid `scale * q` that holds each block, 0 for none."""
-    largest = np.abs(blocks.values[:, -1:])
-    position = blocks.values / largest
-    error = blocks.rounding / largest + np.abs(position) * blocks.rounding[:, -1:] / largest
-    telling = blocks.new & (blocks.values != 0) & (np.abs(position) < 1)
-    return _coarsest(position, error, telling, blocks.coincidence, SYMMETRIC_LEVELS)
-
-
-def _with_offset(blocks: _Blocks) -> NDArray[np.intp]:
-    """Number of steps of the coarsest grid from the lowest to the highest value that holds each block, 0 for none."""
-    values, rounding = blocks.values, blocks.rounding
-    low, high = values.argmin(axis=1)[:, None], values.argmax(axis=1)[:, None]
-    lowest = np.take_along_axis(values, low, axis=1)
-    span = np.take_along_axis(values, high, axis=1) - lowest
-    span = np.where(span > 0, span, 1.0)
-    position = (values - lowest) / span
-    ends = np.take_along_axis(rounding, low, axis=1), np.take_along_axis(rounding, high, axis=1)
-    error = (rounding + (1 - position) * ends[0] + position * ends[1]) / span
-    telling = blocks.new & (position > 0) & (position < 1)
-    return _coarsest(position, error, telling, blocks.coincidence, AFFINE_LEVELS)
-
-
-def _coarsest(
-    position: Doubles,
-    error: Doubles,
-    telling: NDArray[np.bool_],
-    chance_before: Doubles,
-    steps: NDArray[np.intp],
-) -> NDArray[np.intp]:
-    """Fewest steps k such that all telling positions times k are whole within their errors, 0 for none.
-
-    Args:
-        position: of each value on the grid's span, (B, n).
-        error: largest error of a position, (B, n).
-        telling: values that say something: neither ends of the span nor repetitions, (B, n).
-        chance_before: chance of what is known already of the block, (B,).
-        steps: ascending candidates for k.
-    """
-    error = np.where(telling, ROUNDING_SLACK * error + ARITHMETIC, 1.0)
-    position = np.where(telling, position, 0.0)
-    rows = np.tile(np.arange(len(position)), len(steps))
-    k = np.repeat(steps, len(position))
-    chance = chance_before[rows]
-    for column in np.flatnonzero(telling.any(axis=0)):
-        exact = position[rows, column] * k
-        allowed = error[rows, column] * k
-        fits = np.abs(exact - np.rint(exact)) <= allowed
-        chance = (chance * np.minimum(1.0, 2 * allowed))[fits]
-        rows, k = rows[fits], k[fits]
-    sure = chance < CHANCE
-    found = np.zeros(len(position), np.intp)
-    found[rows[sure][::-1]] = k[sure][::-1]
-    return found
 
 
 def provenance(source_types: tuple[TensorTypeShare, ...], report: LatticeReport) -> Provenance:
@@ -275,12 +161,15 @@ def _seen(report: LatticeReport) -> str:
     bits = report.levels.bit_length() - 1
     part = "it was" if report.share > 0.5 else "part of it was"
     trained = ", or trained that way" if bits <= 2 else ""
-    article = "an" if bits == 8 else "a"
     return (
         f"The reference is stored as {report.precision}, but {report.share:.0%} of the sampled blocks lie on "
-        f"{'an' if report.levels == 8 else 'a'} {report.levels}-level grid of blocks of {report.block_weights}: "
-        f"{part} dequantised from {article} {bits}-bit file{trained}, and that type will look lossless."
+        f"{_a(report.levels)}-level grid of blocks of {report.block_weights}: {part} dequantised from "
+        f"{_a(bits)}-bit file{trained}, and that type will look lossless."
     )
+
+
+def _a(number: int) -> str:
+    return f"{'an' if number == 8 else 'a'} {number}"
 
 
 def _native(report: LatticeReport) -> str:

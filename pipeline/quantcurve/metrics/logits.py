@@ -16,6 +16,8 @@ from quantcurve.engines.base import TOP_K, Doubles, Floats, Tokens, TokenScores
 
 _BLOCK = 64
 """Columns that share a maximum in the search for the largest logits."""
+_SMALL = 1e-3
+"""Divergences below this, in nats, are computed without the normalisers."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,36 @@ def top_tokens(logits: Floats, k: int = TOP_K) -> Tokens:
 def kl_divergence(reference: Floats, reference_normaliser: float, logits: Floats, normaliser: float) -> float:
     """KL divergence in nats from the reference's distribution to another, from one row of logits of each.
 
-    KL = sum p (l_ref - l) - (Z_ref - Z), p the reference's probabilities, Z the log normalisers: differences of
-    logits are exact where the models agree, so a small divergence keeps its digits (llama.cpp subtracts log
-    probabilities instead: tools/perplexity/perplexity.cpp, log_softmax with base_log_prob).
+    KL = (Z - Z_ref) - sum p c, p the reference's probabilities, c the changes of the logits, Z the log normalisers:
+    changes are exact where the models agree, and llama.cpp's differences of log probabilities are not
+    (tools/perplexity/perplexity.cpp, log_softmax with base_log_prob). Normalisers are known to about 1e-7, so a
+    small divergence is computed without them.
     """
     probability = np.exp(reference - np.float32(reference_normaliser))
-    value = float(np.dot(probability, reference - logits)) - (reference_normaliser - normaliser)
-    if not np.isfinite(value):  # a masked vocabulary: -inf on both sides is no difference
-        with np.errstate(invalid="ignore"):
-            terms = np.where(probability > 0, probability * (reference - logits), 0)
-        value = float(terms.sum(dtype=np.float64)) - (reference_normaliser - normaliser)
+    with np.errstate(invalid="ignore"):
+        change = logits - reference
+        moved = float(np.dot(probability, change))
+    if not np.isfinite(moved):  # a masked vocabulary: -inf on both sides is no difference
+        kept = probability > 0
+        probability, change = probability[kept], change[kept]
+        moved = float(np.dot(probability, change))
+    value = normaliser - reference_normaliser - moved
+    if value < _SMALL:
+        value = _small_divergence(probability, change)
     return max(value, 0.0)
+
+
+def _small_divergence(probability: Floats, change: Floats) -> float:
+    """KL = ln sum p e^c - sum p c with c measured from its mean, so that nothing large cancels."""
+    total = float(probability.sum(dtype=np.float64))
+    c = change - np.float32(np.dot(probability, change) / total)
+    terms = c * c * (0.5 + c * (1 / 6 + c * (1 / 24 + c / 120)))  # e^c - 1 - c near 0
+    wide = np.flatnonzero(np.abs(c) > 0.25)
+    terms[wide] = 0
+    far = c[wide].astype(np.float64)
+    curved = float(np.dot(probability, terms)) + float(np.dot(probability[wide], np.expm1(far) - far))
+    rest = float(np.dot(probability, c)) / total  # 0 but for rounding
+    return float(np.log1p(curved / total + rest) - rest)
 
 
 def score_rows(
@@ -93,19 +114,19 @@ def _score_range(logits: Floats, targets: Tokens, reference: ReferenceRows | Non
     exponentials = np.empty_like(shifted)
     for i in rows:
         row = logits[i]
+        largest = float(row.max())
+        if not np.isfinite(largest):  # NaN anywhere, +inf, or nothing but -inf
+            raise ValueError(f"the model's logits are not finite (largest {largest}, token row {i})")
         top = top_tokens(row)
-        largest = float(row[top[0]])
         np.subtract(row, np.float32(largest), out=shifted)
         np.exp(shifted, out=exponentials)
         total = float(exponentials.sum())
-        if not np.isfinite(total) or not np.isfinite(largest):
-            raise ValueError(f"the model's logits are not finite (largest {largest}, token row {i})")
         normaliser = largest + float(np.log(total))
         out.log_normaliser[i] = normaliser
         out.top_k[i] = top
         scores.nll[i] = normaliser - float(row[targets[i]])
         scores.entropy[i] = _entropy(shifted, exponentials, total)
-        scores.logit_norm[i] = np.sqrt(np.dot(row, row))
+        scores.logit_norm[i] = _norm(row)
         scores.margin[i] = largest - float(row[top[1]])
         scores.top1[i] = top[0]
         if reference is not None:
@@ -116,10 +137,21 @@ def _score_range(logits: Floats, targets: Tokens, reference: ReferenceRows | Non
 
 def _entropy(shifted: Floats, exponentials: Floats, total: float) -> float:
     """Entropy in nats: ln Z - sum p l, with l measured from the largest logit."""
-    weighted = float(np.dot(exponentials, shifted))
-    if not np.isfinite(weighted):
-        weighted = float(np.where(exponentials > 0, exponentials * shifted, 0).sum())
+    with np.errstate(invalid="ignore"):
+        weighted = float(np.dot(exponentials, shifted))
+    if not np.isfinite(weighted):  # a masked vocabulary
+        kept = exponentials > 0
+        weighted = float(np.dot(exponentials[kept], shifted[kept]))
     return float(np.log(total)) - weighted / total
+
+
+def _norm(row: Floats) -> float:
+    """Euclidean norm of the entries that are not masked."""
+    square = float(np.dot(row, row))
+    if not np.isfinite(square):
+        row = row[np.isfinite(row)].astype(np.float64)
+        square = float(np.dot(row, row))
+    return float(np.sqrt(square))
 
 
 def _empty(n: int, k: int, compared: bool) -> RowScores:

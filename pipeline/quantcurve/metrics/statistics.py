@@ -42,7 +42,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import dct  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from quantcurve.results import Estimate, Figure, Missing
@@ -80,7 +79,7 @@ def clustered_mean(values: Floats, segments: Sequence[int]) -> MeanError:
     _check_finite(values, "window means")
     texts = np.split(np.asarray(values, np.float64), np.cumsum(segments)[:-1])
     terms, shares = np.array([cosine_terms(count) for count in segments]), np.array(segments) / len(values)
-    plain = [np.mean(dct(x - x.mean(), norm="ortho")[1 : b + 1] ** 2) for x, b in zip(texts, terms, strict=True)]
+    plain = [2 / len(x) * np.mean(((x - x.mean()) @ _cosines(len(x))[:, 1:]) ** 2) for x in texts]
     variances = shares**2 * np.array(plain) * [bias_factor(count) / count for count in segments]
     total = float(variances.sum())
     freedom = 1 / float(((variances / total) ** 2 / terms).sum()) if total > 0 else float(terms.sum())
@@ -93,17 +92,23 @@ def cosine_terms(windows: int) -> int:
 
 
 @cache
+def _cosines(windows: int) -> Floats:
+    """Cosines 0 (constant) to B of a text, (T, B + 1)."""
+    order = np.arange(cosine_terms(windows) + 1)
+    return np.asarray(np.cos(np.pi / windows * np.outer(np.arange(windows) + 0.5, order)))
+
+
+@cache
 def bias_factor(windows: int) -> float:
     """Variance of the mean of a reference AR(1) over the expectation of its plain EWC estimate (see the module).
 
     (1'S1 / T) / mean_j(c_j'S c_j) with S = rho^|i - j|, c_j the orthonormal cosines and rho the reference's;
     x'S x = 2 sum x_t y_t - sum x_t^2 with y_t = rho y_t-1 + x_t, so without the T x T matrix.
     """
-    order = np.arange(cosine_terms(windows) + 1)  # cosine 0 is constant
-    state, forms = np.zeros(len(order)), np.zeros(len(order))
-    for x in np.cos(np.pi / windows * np.outer(np.arange(windows) + 0.5, order)):
+    state = forms = np.zeros(cosine_terms(windows) + 1)
+    for x in _cosines(windows):
         state = REFERENCE_AUTOCORRELATION * state + x
-        forms += x * (2 * state - x)
+        forms = forms + x * (2 * state - x)
     return float(forms[0] / (2 * forms[1:].mean()))  # squares of cosine 0 sum to T, of the others to T / 2
 
 

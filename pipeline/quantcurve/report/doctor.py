@@ -1,4 +1,4 @@
-"""The doctor's findings as a table."""
+"""The doctor's findings as lines: what is missing last, where it is seen, with commands that can be copied."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 from quantcurve.doctor import Check
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-
-def doctor_table(checks: Sequence[Check]) -> RenderableType:
-    """One row a finding, with the command that fixes it."""
-    from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table()
-    for name in ("check", "status", "finding", "fix"):
-        table.add_column(name, overflow="fold")
-    for check in checks:
-        table.add_row(check.name, check.status, Text(check.finding), Text(check.fix or ""))
+ORDER = ("ok", "warning", "missing")
+COLOURS = ("green", "yellow", "red")
+
+
+def doctor_lines(checks: Sequence[Check]) -> Text:
+    """A line a finding; below it the command that fixes it, unwrapped."""
+    from rich.text import Text
+
+    text = Text()
+    width = max(len(c.name) for c in checks)
+    for check in sorted(checks, key=lambda c: ORDER.index(c.status)):
+        text.append(f"{check.status:<8}", COLOURS[ORDER.index(check.status)])
+        text.append(f"{check.name:<{width}}  {check.finding}\n")
+        if check.fix:
+            text.append(f"{'':8}{'fix:':<{width}}  {check.fix}\n", "bold")
     missing = [c.name for c in checks if c.status == "missing"]
-    verdict = f"missing: {', '.join(missing)}" if missing else "Ready: nothing that quantcurve needs is missing."
-    return Group(table, Text(verdict))
+    text.append(f"Missing: {', '.join(missing)}." if missing else "Ready: nothing that quantcurve needs is missing.")
+    return text

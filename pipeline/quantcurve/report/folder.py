@@ -31,7 +31,8 @@ def save(run: RunResult, folder: Path) -> None:
         _write(folder / "table.md", markdown(run))
     except OSError as error:
         raise RecipeError(f"{folder}: cannot be written ({error.strerror}); give another with --out") from error
-    if not (unchanged and all((folder / name).exists() for name in PICTURES)):
+    drawn = unchanged and all((folder / name).exists() for name in PICTURES)
+    if not drawn and any(v.status == "measured" for v in run.variants):
         for name in PICTURES:
             save_picture(run, folder / name)
 

@@ -26,9 +26,10 @@ def plan_table(plan: Plan) -> RenderableType:
         disk = f"{step.disk_bytes / MB:,.0f}" if step.disk_bytes and not step.cached else ""
         what = f"{step.what} ({step.note})" if step.note else step.what
         table.add_row(step.stage, Text(what), state, disk, "" if step.cached else _duration(step.seconds))
+    memory = f"{plan.memory_bytes / MB:,.0f} MB of memory ({plan.memory_available_bytes / MB:,.0f} available)"
+    disk = f"{plan.disk_bytes / MB:,.0f} MB of disk ({plan.disk_free_bytes / MB:,.0f} free)"
     lines = [
-        f"about {_duration(plan.seconds)}, {plan.disk_bytes / MB:,.0f} MB of disk "
-        f"({plan.disk_free_bytes / MB:,.0f} free), {plan.memory_bytes / MB:,.0f} MB of memory ({plan.memory_available_bytes / MB:,.0f} available)",
+        f"about {_duration(plan.seconds)}, {disk}, {memory}",
         "Estimates from a short measurement of this machine; nothing was written.",
     ]
     if plan.disk_bytes > plan.disk_free_bytes:

@@ -80,6 +80,8 @@ class _KlTables:
             while stop > start + 1 and _width(console, _kl_table(self.by_text, start, stop)) > options.max_width:
                 stop -= 1
             yield _kl_table(self.by_text, start, stop)
+            if stop < count:
+                yield Text("")
             start = stop
 
 

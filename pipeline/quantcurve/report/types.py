@@ -56,6 +56,6 @@ def types_table() -> RenderableType:
         table.add_row(t.name, t.base, f"{bits[t.base]:.4g}", "needed" if t.needs_imatrix else "")
     return Group(
         table,
-        "Bits per weight of the base type; a file mixes types, and tensors whose columns do not fill its blocks",
-        "fall back to another. What a written file really has is in the trade-off table.",
+        "Bits per weight are the base type's. A file mixes types, and a tensor whose columns do not fill a type's "
+        "blocks falls back to another: what a written file really has is in the trade-off table.",
     )

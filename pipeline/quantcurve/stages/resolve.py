@@ -86,9 +86,7 @@ def resolve(model: Model, base: Path, session: Session) -> Reference:
     located = sources.locate(model.source, base)
     source_hash = sources.content_hash(located, session.store.hash_file)
     inputs = reference_inputs(model, source_hash, session.engine)
-    step, artifact = session.make(
-        "resolve", inputs, ReferenceStep, partial(_write, located, model, session)
-    )
+    step, artifact = session.make("resolve", inputs, ReferenceStep, partial(_write, located, model, session))
     path = located.path if step.is_source else artifact.folder / "model.gguf"
     session.progress(Event("resolve", 1, 1, model.source))
     return Reference(path, located.description, step)

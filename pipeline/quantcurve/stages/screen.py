@@ -70,11 +70,16 @@ class Screened(NamedTuple):
     config: EffectiveConfig
 
 
+def logits_bytes(windows_shape: tuple[int, ...], vocabulary: int) -> int:
+    """Bytes of the scored half's logits, float32, of windows of a shape (W, window_tokens)."""
+    return windows_shape[0] * (windows_shape[1] // 2) * vocabulary * 4
+
+
 def chunks(texts: Sequence[Windowed], sequences: int) -> list[Chunk]:
     """The windows in chunks of about SCRATCH_BYTES of reference logits, whole batches each, one text at a time."""
     found = []
     for index, text in enumerate(texts):
-        window_bytes = (text.windows.shape[1] // 2) * text.step.vocabulary * 4
+        window_bytes = logits_bytes((1, text.windows.shape[1]), text.step.vocabulary)
         step = max(1, SCRATCH_BYTES // window_bytes // sequences) * sequences
         for start in range(0, len(text.windows), step):
             part = text.windows[start : start + step]
@@ -215,7 +220,7 @@ class _Walk:
 
     def _check_disk(self, chunk: Chunk) -> None:
         text = self.texts[chunk.text]
-        needed = len(chunk.windows) * (chunk.windows.shape[1] // 2) * text.step.vocabulary * 4
+        needed = logits_bytes(chunk.windows.shape, text.step.vocabulary)
         free = shutil.disk_usage(self.session.store.folder).free
         if free < needed:
             raise PrerequisiteError(

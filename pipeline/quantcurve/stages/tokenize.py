@@ -95,15 +95,26 @@ def tokenize(recipe: Recipe, texts: Sequence[LoadedText], reference: Reference, 
         step, artifact = session.make(
             "tokenize", inputs, TokensStep, partial(_make, inputs, text, reference.path, session)
         )
-        with np.load(artifact.folder / "windows.npz") as arrays:
-            done.append(Windowed(text, arrays["windows"], arrays["scored_bytes"], step))
+        done.append(_windowed(text, step, artifact.folder))
     session.progress(Event("tokenize", len(texts), len(texts), "done"))
     return done
+
+
+def find(recipe: Recipe, entry: Text, text: LoadedText, reference_hash: str, session: Session) -> Windowed | None:
+    """A text's windows if the store has them; writes nothing."""
+    inputs = tokens_inputs(recipe, entry, text, reference_hash, session.engine)
+    found = session.peek("tokenize", inputs, TokensStep)
+    return _windowed(text, *found) if found else None
 
 
 def windows_hash(windows: Tokens) -> str:
     """SHA-256 of token ids and shape."""
     return hashlib.sha256(f"{windows.shape}".encode() + np.ascontiguousarray(windows, "<i4").tobytes()).hexdigest()
+
+
+def _windowed(text: LoadedText, step: TokensStep, folder: Path) -> Windowed:
+    with np.load(folder / "windows.npz") as arrays:
+        return Windowed(text, arrays["windows"], arrays["scored_bytes"], step)
 
 
 def _make(inputs: TokensInputs, text: LoadedText, model: Path, session: Session, draft: Path) -> TokensStep:
