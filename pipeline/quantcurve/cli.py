@@ -368,3 +368,7 @@ def _progress(quiet: bool, verbose: bool) -> Iterator[Progress]:
             yield progress
     else:
         yield lines(verbose)
+
+
+if __name__ == "__main__":
+    main()

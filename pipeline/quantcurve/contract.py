@@ -26,11 +26,11 @@ def screen_verdict(ln_ratio: Figure, lines: Screen) -> ScreenVerdict:
     if ln_ratio.low > suspect and ln_ratio.high < discard:
         between = f"{lines.suspect_above_percent:g} to {lines.discard_above_percent:g} %"
         return ScreenVerdict(decision="suspect", sentence=f"{found}: in the band of {between}")
-    crossed = [
+    crossed = dict.fromkeys(  # one, if both lines are the same
         f"{line:g} %"
         for line, at in ((lines.suspect_above_percent, suspect), (lines.discard_above_percent, discard))
         if ln_ratio.low <= at <= ln_ratio.high
-    ]
+    )
     return ScreenVerdict(
         decision="at_line",
         sentence=f"{found}: the interval contains the {' and the '.join(crossed)} line; more windows would tell",

@@ -43,8 +43,12 @@ class BackendError(QuantcurveError):
     """An engine refused its input or its process died."""
 
     def __init__(self, message: str, log: Path | None = None) -> None:
-        super().__init__(message if log is None else f"{message}\n  log: {log}")
+        super().__init__(message, log)
+        self.message = message
         self.log = log
+
+    def __str__(self) -> str:
+        return self.message if self.log is None else f"{self.message}\n  log: {self.log}"
 
 
 class ModelFileError(BackendError):

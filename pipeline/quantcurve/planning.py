@@ -98,7 +98,7 @@ def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
     recipe, base = loaded.recipe, loaded.path.parent
     texts = [load_text(text, base) for text in recipe.texts]
     with tempfile.TemporaryDirectory(prefix="quantcurve-plan-") as logs:
-        session = open_session((where or Where())._replace(logs=Path(logs)))
+        session = open_session((where or Where())._replace(logs=Path(logs)), remember=False)
         located = sources.locate(recipe.model.source, base)
         known = _look_up(recipe, texts, located, session)
         sizes = _sizes(located, known, recipe, session)

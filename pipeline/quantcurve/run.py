@@ -57,13 +57,13 @@ def silent(event: Event) -> None:
     """Progress that nobody watches."""
 
 
-def open_session(where: Where, progress: Progress = silent) -> Session:
-    """The surroundings of a run.
+def open_session(where: Where, progress: Progress = silent, remember: bool = True) -> Session:
+    """The surroundings of a run; `remember` as in Store.
 
     Raises:
         PrerequisiteError: llama-cpp-python is not installed.
     """
-    store = Store(where.cache)
+    store = Store(where.cache, remember)
     return Session(
         store=store,
         engine=llamacpp.identity(store.hash_file),

@@ -62,8 +62,15 @@ class StageUsage(NamedTuple):
 class Store:
     """A folder of artifacts; any number of processes may use it at once."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, remember: bool = True) -> None:
+        """Use a folder.
+
+        Args:
+            folder: of the store; by default the user's cache.
+            remember: keep hashes of big files for the next time; False writes nothing but in `make`.
+        """
         self.folder = folder or default_folder()
+        self._remember = remember
 
     def find(self, stage: str, inputs: BaseModel) -> Path | None:
         """Folder of a finished step, or None, also if its record is damaged; writes nothing."""
@@ -113,7 +120,7 @@ class Store:
             return known
         with path.open("rb") as source:
             content_hash = hashlib.file_digest(source, "sha256").hexdigest()
-        if self.folder.is_dir() and os.access(self.folder, os.W_OK):
+        if self._remember and self.folder.is_dir() and os.access(self.folder, os.W_OK):
             memo.parent.mkdir(exist_ok=True)
             _write_whole(memo, content_hash)
         return content_hash

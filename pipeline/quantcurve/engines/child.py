@@ -47,7 +47,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 start_new_session=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
 
     @property
@@ -138,7 +138,7 @@ class Child:
 
     def _with_log(self, error: Exception) -> Exception:
         if isinstance(error, BackendError) and error.log is None:
-            return type(error)(str(error), self.log)
+            return type(error)(error.message, self.log)
         return error
 
 

@@ -103,9 +103,12 @@ def quantized_size_bytes(source: Path, file_types: list[str], threads: int) -> d
         try:
             quantize(source, source.with_name("not-written"), name, threads, dry_run=True)
         except BackendError as error:
-            sizes[name] = str(error)
+            sizes[name] = error.message
             continue
         found = re.search(r"quant size += +([\d.]+) MiB", _log_text(start))
+        if "will require an imatrix" in _log_text(start):
+            sizes[name] = "llama.cpp will refuse it: it needs an importance matrix"
+            continue
         sizes[name] = int(float(found[1]) * 2**20) if found else "llama.cpp did not say"
     return sizes
 
@@ -153,6 +156,7 @@ class _Model:
     """The model of this process: C pointers, a prepared batch, and what the engine said while opening it."""
 
     def __init__(self, path: Path, config: EngineConfig) -> None:
+        self.path = path
         self.config = config
         start = len(_log_lines)
         self.model = _load(path, config, vocab_only=False)
@@ -322,6 +326,9 @@ def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceSc
 
     Windows are decoded `sequences` at a time in one batch, as llama-perplexity does; a window longer than a batch
     goes in several. With a vocabulary that wants BOS, the first token of each window is replaced by it.
+
+    Raises:
+        BackendError: the logits are not finite.
     """
     model = _current()
     rows = windows.shape[1] - 1 - windows.shape[1] // 2
@@ -333,7 +340,10 @@ def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceSc
         for i, logits in enumerate(_second_halves(model, group)):
             targets = group[i, -rows:]
             against = source.rows(start + i) if source else None
-            scored = score_rows(logits, targets, against, model.pool, model.config.threads)
+            try:
+                scored = score_rows(logits, targets, against, model.pool, model.config.threads)
+            except ValueError as error:
+                raise BackendError(f"{model.path}: window {start + i}: {error}; its weights are broken") from error
             if sink:
                 sink.put(start + i, logits, scored)
             parts.append(scored.scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -70,5 +71,6 @@ class ModelPool(Generic[M]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for name in list(self._models):
-            self.drop(name)
+        with ExitStack() as stack:  # goes on after a model that cannot be closed
+            for name in reversed(self._models):
+                stack.callback(self.drop, name)

@@ -7,6 +7,7 @@ same float32 arithmetic.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,17 +61,23 @@ def read_base_file(path: Path) -> BaseFile:
     """
     try:
         with path.open("rb") as source:
-            if source.read(8) != MAGIC:
-                raise ModelFileError(f"{path}: no base file of llama-perplexity (it starts otherwise)")
-            length, vocabulary, count = (int(n) for n in np.fromfile(source, "<i4", 3))
-            windows = np.fromfile(source, "<i4", length * count).reshape(count, length)
-            offset = source.tell()
-    except (OSError, ValueError) as error:
+            start = source.read(20)
+            size = path.stat().st_size
+    except OSError as error:
         raise ModelFileError(f"{path}: cannot be read as a base file: {error}") from error
+    if start[:8] != MAGIC:
+        raise ModelFileError(f"{path}: no base file of llama-perplexity (it starts otherwise)")
+    if len(start) < 20:
+        raise ModelFileError(f"{path}: truncated: {size} bytes; write it again")
+    length, vocabulary, count = (int(n) for n in np.frombuffer(start, "<i4", 3, 8))
+    if length < 3 or vocabulary < 1 or count < 1:
+        raise ModelFileError(f"{path}: the header says {count} windows of {length} tokens out of {vocabulary}")
+    offset = 20 + 4 * length * count
     shape = (count, length - 1 - length // 2, 2 * ((vocabulary + 1) // 2) + 4)
-    needed = offset + 2 * int(np.prod(shape))
-    if path.stat().st_size < needed:
-        raise ModelFileError(f"{path}: truncated: {path.stat().st_size:,} bytes of {needed:,}; write it again")
+    needed = offset + 2 * math.prod(shape)
+    if size < needed:
+        raise ModelFileError(f"{path}: truncated: {size:,} bytes of {needed:,}; write it again")
+    windows = np.fromfile(path, "<i4", length * count, offset=20).reshape(count, length)
     return BaseFile(windows, vocabulary, np.memmap(path, "<u2", "r", offset, shape))
 
 
@@ -78,10 +85,10 @@ def compare_stored(logits: Floats, log_base: Floats, targets: Tokens) -> StoredS
     """Scores of n tokens (n, V) against stored log probabilities (n, V), as llama.cpp computes them."""
     rows = np.arange(len(targets))
     largest = logits.max(axis=1)
-    total = np.exp(logits - largest[:, None]).sum(axis=1, dtype=np.float64)
+    total = _expf(logits - largest[:, None]).sum(axis=1, dtype=np.float64)
     normaliser = largest + np.log(total).astype(np.float32)
     kept = log_base > CLIP
-    terms = np.where(kept, np.exp(log_base) * (log_base - logits + normaliser[:, None]), 0)
+    terms = np.where(kept, _expf(log_base) * (log_base - logits + normaliser[:, None]), 0)
     return StoredScores(
         nll=normaliser - logits[rows, targets],
         nll_base=-log_base[rows, targets],
@@ -93,7 +100,7 @@ def compare_stored(logits: Floats, log_base: Floats, targets: Tokens) -> StoredS
 def printed_figures(scores: StoredScores) -> dict[str, float]:
     """Every point value that `--kl-divergence` prints, by the label it prints."""
     nll, base = scores.nll.astype(np.float64), scores.nll_base.astype(np.float64)
-    change = np.exp(-scores.nll) - np.exp(-scores.nll_base)
+    change = _expf(-scores.nll) - _expf(-scores.nll_base)
     ratio = nll.mean() - base.mean()
     found = {
         "Mean PPL(Q)": np.exp(nll.mean()),
@@ -128,6 +135,11 @@ def parse_printed(output: str) -> dict[str, tuple[float, int]]:
         if match and re.search(r"PPL|KLD|Δp|Same top", match[1]):
             found[re.sub(r"\s+", " ", match[1])] = (float(match[2]), len(match[3]))
     return found
+
+
+def _expf(values: Floats) -> Floats:
+    """C's expf, which rounds correctly but for a few arguments; NumPy's float32 exponential often does not."""
+    return np.exp(values.astype(np.float64)).astype(np.float32)
 
 
 def _correlation(a: Doubles, b: Doubles) -> float:

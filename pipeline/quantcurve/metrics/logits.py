@@ -16,7 +16,7 @@ from quantcurve.engines.base import TOP_K, Doubles, Floats, Tokens, TokenScores
 
 _BLOCK = 64
 """Columns that share a maximum in the search for the largest logits."""
-_SMALL = 1e-3
+_SMALL = 1e-2
 """Divergences below this, in nats, are computed without the normalisers."""
 
 
@@ -65,22 +65,22 @@ def kl_divergence(reference: Floats, reference_normaliser: float, logits: Floats
     small divergence is computed without them.
     """
     probability = np.exp(reference - np.float32(reference_normaliser))
-    with np.errstate(invalid="ignore"):
+    outside = 0.0
+    kept = probability > 0
+    if kept.all():
         change = logits - reference
-        moved = float(np.dot(probability, change))
-    if not np.isfinite(moved):  # a masked vocabulary: -inf on both sides is no difference
-        kept = probability > 0
-        probability, change = probability[kept], change[kept]
-        moved = float(np.dot(probability, change))
-    value = normaliser - reference_normaliser - moved
+    else:  # a masked vocabulary, or far from likely
+        outside = float(np.exp(logits[~kept] - np.float32(normaliser)).sum(dtype=np.float64))
+        probability, change = probability[kept], logits[kept] - reference[kept]
+    total = float(probability.sum(dtype=np.float64))
+    value = normaliser - reference_normaliser - float(np.dot(probability, change)) / total
     if value < _SMALL:
-        value = _small_divergence(probability, change)
+        value = _small_divergence(probability, change, total) - float(np.log1p(-outside))
     return max(value, 0.0)
 
 
-def _small_divergence(probability: Floats, change: Floats) -> float:
+def _small_divergence(probability: Floats, change: Floats, total: float) -> float:
     """KL = ln sum p e^c - sum p c with c measured from its mean, so that nothing large cancels."""
-    total = float(probability.sum(dtype=np.float64))
     c = change - np.float32(np.dot(probability, change) / total)
     terms = c * c * (0.5 + c * (1 / 6 + c * (1 / 24 + c / 120)))  # e^c - 1 - c near 0
     wide = np.flatnonzero(np.abs(c) > 0.25)

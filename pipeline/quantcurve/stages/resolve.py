@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -104,7 +105,7 @@ def quantize(reference: Reference, names: Sequence[str], session: Session) -> li
             )
             made.append(Variant(name, artifact.folder / "model.gguf", file))
         except BackendError as error:
-            made.append(Failed(name, str(error), str(session.log(name))))
+            made.append(Failed(name, error.message, str(session.log(name))))
     session.progress(Event("quantize", len(names), len(names), "done"))
     return made
 
@@ -133,6 +134,12 @@ def wanted_precision(header: GgufHeader, requested: str, holds_bf16: bool) -> Pr
     return "F16"
 
 
+def _as_stored(folder: Path) -> Literal["auto", "f32"]:
+    """F32 weights are converted as F32, so that `wanted_precision` can see whether BF16 holds them exactly."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return "f32" if config.get("dtype", config.get("torch_dtype")) == "float32" else "auto"
+
+
 def _write(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
     from quantcurve.engines import llamacpp_child, provenance
 
@@ -143,7 +150,7 @@ def _write(located: sources.Located, model: Model, session: Session, draft: Path
 
         source = draft / "source.gguf"
         tools = convert.converter_folder(session.store.folder)
-        convert.convert_hf_to_gguf(located.path, source, "auto", log, tools)
+        convert.convert_hf_to_gguf(located.path, source, _as_stored(located.path), log, tools)
     with Child("reference", log) as child:
         source_header = child.call(llamacpp_child.header, source)
         holds_bf16 = source_header.type_shares()[0].type == "F32" and child.call(llamacpp_child.holds_bf16, source)

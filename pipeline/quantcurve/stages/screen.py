@@ -182,7 +182,7 @@ class _Walk:
             self._score(model, chunk, pool, scratch)
         except BackendError as error:
             pool.drop(model.name)
-            self.failed[model.name] = Failed(model.name, str(error), str(self.session.log(model.name)))
+            self.failed[model.name] = Failed(model.name, error.message, str(self.session.log(model.name)))
 
     def _score(
         self,
