@@ -29,7 +29,7 @@ lint: setup
 
 # Rewrites the shown output in README.md; `.ci/run` checks that it is current.
 readme: setup
-	$(VENV)/cog -r README.md
+	$(VENV)/cog -r -I tools README.md
 
 # Pins every package anew, without llama-cpp-python, which requirements-native.lock pins.
 lock:

@@ -32,7 +32,7 @@ from tiny import write_tiny_llama
 
 DATA = Path(__file__).parent / "data" / "parity"
 TEXT = "embedded:chat/calibration"
-SMOLLM2 = {"text": TEXT, "window_tokens": 512, "windows": 4}
+SMOLLM2 = {"text": TEXT, "window_tokens": 512, "windows": 2}
 TINY = {"window_tokens": 64, "windows": 8}
 
 
@@ -60,7 +60,7 @@ def record_tiny(tools: Path, file: Path, folder: Path) -> None:
         child.call(llamacpp_child.score, windows, None, scratch)
     np.savez_compressed(DATA / "logits.npz", logits=np.load(scratch.logits))
     start = printed.index("====== Perplexity")
-    (DATA / "printed.txt").write_text(printed[start : printed.index("\n", printed.index("Same top p", start)) + 1])
+    (DATA / "printed.txt").write_text(printed[start : printed.index("\n", printed.index("Same top p:", start)) + 1])
 
 
 def record_smollm2(tools: Path, file: Path, folder: Path) -> None:

@@ -24,14 +24,24 @@ from quantcurve.engines.child import Child
 from quantcurve.machine import default_threads
 from quantcurve.metrics.base_file import parse_printed, printed_figures
 
+TRIES = 20
+
 
 def llama_perplexity(tools: Path, *arguments: str) -> str:
-    """Run llama-perplexity and give all it printed."""
+    """Run llama-perplexity and give all it printed.
+
+    It may exit before its logger has written the end (common/log.cpp, common_log_main), and is then run again.
+    """
     command = [str(tools / "llama-perplexity"), "-t", str(default_threads()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return done.stdout + done.stderr
+    last = "Same top p:" if "--kl-divergence" in arguments else "Final estimate: PPL"
+    for _ in range(TRIES):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        said = f"{done.stdout}\n{done.stderr}"
+        if re.search(rf"{last}.*\d.*\n", said):
+            return said
+    raise SystemExit(f"{' '.join(command)} did not print {last!r} in {TRIES} runs")
 
 
 def compare(tools: Path, reference: Path, variant: Path, text: Path, windows: int, window_tokens: int = 512) -> int:

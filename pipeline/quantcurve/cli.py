@@ -87,10 +87,10 @@ def run(
 
     loaded = _load(recipe)
     target = out or Path("runs") / loaded.recipe.name
-    logs = target / "logs"
+    folder.prepare(target)
     stages = frozenset(stage.value for stage in force or ())
-    where = Where(threads, device.value, cache, logs, stages)
-    with _reported(logs, verbose), _progress(quiet, verbose) as progress:
+    where = Where(threads, device.value, cache, target / "logs", stages)
+    with _interruptible(), _progress(quiet, verbose) as progress:
         result = run_recipe(loaded, where, progress)
         folder.save(result, target)
     _show(result, json, markdown)
@@ -281,14 +281,20 @@ def main() -> None:
     """Entry point: errors become one message on standard error and an exit code."""
     from quantcurve.errors import QuantcurveError
 
+    verbose = bool({"-v", "--verbose"} & set(sys.argv))
     try:
         app()
     except QuantcurveError as error:
+        if verbose:
+            _say(_traceback(), quiet=False)
         _say(f"quantcurve: {error}", quiet=False)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        _say(f"quantcurve: a bug in quantcurve: {type(error).__name__}: {error}\n  log: {_crash_log()}", quiet=False)
+        sys.exit(BUG)
 
 
 def _load(recipe: str) -> LoadedRecipe:
@@ -326,35 +332,27 @@ def _say(text: str, quiet: bool) -> None:
 
 
 @contextmanager
-def _reported(logs: Path, verbose: bool) -> Iterator[None]:
-    """Log what goes wrong to a file, and name it."""
-    from quantcurve.errors import QuantcurveError
-
+def _interruptible() -> Iterator[None]:
+    """On Ctrl-C say how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         _say("quantcurve: interrupted; run the same command again to go on from what was finished", quiet=False)
         raise typer.Exit(INTERRUPTED) from None
-    except QuantcurveError:
-        if verbose:
-            _traceback(None)
-        raise
-    except Exception as error:
-        log = logs / "crash.log"
-        _traceback(log)
-        _say(f"quantcurve: a bug in quantcurve: {type(error).__name__}: {error}\n  log: {log}", quiet=False)
-        raise typer.Exit(BUG) from error
 
 
-def _traceback(log: Path | None) -> None:
+def _traceback() -> str:
     import traceback
 
-    text = traceback.format_exc()
-    if log is None:
-        _say(text, quiet=False)
-    else:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(text)
+    return traceback.format_exc()
+
+
+def _crash_log() -> str:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", prefix="quantcurve-crash-", suffix=".log", delete=False) as log:
+        log.write(_traceback())
+    return log.name
 
 
 @contextmanager

@@ -14,6 +14,20 @@ RESULTS = "results.json"
 PICTURES = ("curve.svg", "curve.png")
 
 
+def prepare(folder: Path) -> None:
+    """Make a run's folder before anything is computed for it.
+
+    Raises:
+        RecipeError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise RecipeError(f"{folder}: cannot be written ({error.strerror}); give another with --out") from error
+
+
 def save(run: RunResult, folder: Path) -> None:
     """Write a run's folder; files appear whole or not at all, and pictures are drawn only if the figures changed.
 
@@ -23,14 +37,11 @@ def save(run: RunResult, folder: Path) -> None:
     from quantcurve.report.markdown import markdown
     from quantcurve.report.picture import save_picture
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unchanged = _same_figures(folder, run)
-        _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
-        _write(folder / "recipe.yaml", run.recipe_text)
-        _write(folder / "table.md", markdown(run))
-    except OSError as error:
-        raise RecipeError(f"{folder}: cannot be written ({error.strerror}); give another with --out") from error
+    prepare(folder)
+    unchanged = _same_figures(folder, run)
+    _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
+    _write(folder / "recipe.yaml", run.recipe_text)
+    _write(folder / "table.md", markdown(run))
     drawn = unchanged and all((folder / name).exists() for name in PICTURES)
     if not drawn and any(v.status == "measured" for v in run.variants):
         for name in PICTURES:
