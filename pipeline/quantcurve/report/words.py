@@ -9,6 +9,7 @@ from quantcurve.results import Estimate, Figure
 
 MIB = 2**20
 NEGLIGIBLE = 1e-7  # of a value: a narrower interval would only add digits
+TINY = 1e-12  # of any unit shown here
 
 
 def plain(text: str) -> str:
@@ -64,7 +65,7 @@ def listed(names: Sequence[str]) -> str:
 def _farther_end(figure: Estimate) -> float:
     """Half-width of the interval on its wider side; 0 if it is no more than rounding error."""
     half = max(figure.high - figure.value, figure.value - figure.low)
-    return half if half > NEGLIGIBLE * abs(figure.value) else 0.0
+    return half if half > max(NEGLIGIBLE * abs(figure.value), TINY) else 0.0
 
 
 def _decimals(half: float) -> int:
