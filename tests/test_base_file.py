@@ -104,6 +104,17 @@ def tiny_of_base(base, tmp_path):
     return np.load(scratch.logits)
 
 
+def test_what_is_stored_at_or_below_minus_16_is_left_out_of_a_divergence():
+    stored = np.array([[-0.1, -3, -15.9, -16, -16.5]], np.float32)
+    logits = np.array([[0, 2, -1e6, -1e6, -1e6]], np.float32)  # each of the last three would add 0.1
+    found = compare_stored(logits, stored, np.array([1]))
+    p, log_q = stored[0].astype(np.float64), logits[0] - np.log(1 + np.exp(2.0))
+    expected = (np.exp(p) * (p - log_q))[:3].sum()
+    np.testing.assert_allclose(found.kl, [expected], rtol=1e-6)
+    np.testing.assert_allclose((found.nll[0], found.nll_base[0]), (-log_q[1], 3), rtol=1e-6)
+    assert found.same_top.tolist() == [False]
+
+
 # ---- files that are none ----
 
 

@@ -24,7 +24,8 @@ PATIENCE_S = 20.0
 
 @pytest.fixture
 def child(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # the child imports the functions below
+    here = str(Path(__file__).parent)  # the child imports the functions below
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))))
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     with Child("Q4_0 of tiny", tmp_path / "logs" / "engine.log") as started:
         yield started
@@ -220,6 +221,13 @@ def test_an_interrupt_of_the_parent_ends_the_child(child):
     timer.join()
     assert time.monotonic() - started < PATIENCE_S
     assert is_dead(child.pid)
+
+
+def test_an_interrupt_of_the_child_itself_is_left_to_the_parent(child):
+    child.call(operator.add, 2, 3)
+    assert os.getpgid(child.pid) == child.pid
+    os.kill(child.pid, signal.SIGINT)
+    assert child.call(operator.add, 2, 3) == 5
 
 
 PARENT = """

@@ -187,6 +187,7 @@ def pick(
             typer.echo(f"  not {rejected.name}: {rejected.why}")
         if choice.name is None and choice.nearest_miss:
             typer.echo(f"  nearest miss: {choice.nearest_miss}")
+        typer.echo(f"  reference: {choice.provenance}")
     if choice.name is None:
         raise typer.Exit(1)
 

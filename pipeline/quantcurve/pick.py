@@ -55,6 +55,8 @@ class Choice(Frozen):
     """Every other variant, in the order of the run."""
     nearest_miss: str | None = None
     """If none was taken: the variant whose worst excess over a limit, relative to the limit, is least."""
+    provenance: str
+    """What the reference is, that all were compared with."""
 
 
 class _Breach(NamedTuple):
@@ -110,12 +112,15 @@ def pick(run: RunResult, limits: Limits) -> Choice:
     rejected += [
         Rejection(name=name, why="; ".join(b.sentence for b in found)) for name, found in breaches.items() if found
     ]
+    origin = run.reference.provenance.statement
     if not passing:
         why, nearest = "no variant is inside every limit with its whole interval", _nearest_miss(breaches)
-        return Choice(name=None, why=why, rejected=_in_order(run, rejected), nearest_miss=nearest)
+        return Choice(name=None, why=why, rejected=_in_order(run, rejected), nearest_miss=nearest, provenance=origin)
     best = _best(passing)
     lost = [Rejection(name=c.name, why=_why_lost(c, best)) for c in passing if c is not best.chosen]
-    return Choice(name=best.chosen.name, why=_why(best, passing), rejected=_in_order(run, [*rejected, *lost]))
+    return Choice(
+        name=best.chosen.name, why=_why(best, passing), rejected=_in_order(run, [*rejected, *lost]), provenance=origin
+    )
 
 
 def parse_size(text: str) -> int:
