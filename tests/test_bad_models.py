@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from quantcurve.engines import llamacpp_child as engine
+from quantcurve.engines import llamacpp_files
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
@@ -24,10 +25,10 @@ LABEL = "the bad one"
 SOON_S = 20.0
 MUCH_BYTES = 10**9
 OPERATIONS: dict[str, Callable[[Child, Path], object]] = {
-    "header": lambda child, path: child.call(engine.header, path),
-    "tokenize": lambda child, path: child.call(engine.tokenize, path, ["some text"]),
+    "header": lambda child, path: child.call(llamacpp_files.header, path),
+    "tokenize": lambda child, path: child.call(llamacpp_files.tokenize, path, ["some text"]),
     "open": lambda child, path: child.call(engine.open_model, path, CONFIG),
-    "quantize": lambda child, path: child.call(engine.quantize, path, path.with_name("out.gguf"), "Q4_0", 1),
+    "quantize": lambda child, path: child.call(llamacpp_files.quantize, path, path.with_name("out.gguf"), "Q4_0", 1),
 }
 
 
@@ -82,7 +83,7 @@ def test_a_good_file_is_refused_by_nothing(bad, tiny_model, tmp_path):
 def test_missing_file(bad, tmp_path):
     all_refused(bad, tmp_path / "none.gguf")
     with pytest.raises(ModelFileError, match=r"none\.gguf: cannot be read \(No such file or directory\)"):
-        engine.header(tmp_path / "none.gguf")
+        llamacpp_files.header(tmp_path / "none.gguf")
 
 
 def test_folder(bad, tmp_path):
@@ -102,7 +103,7 @@ def test_random_bytes(bad, tmp_path, start):
 
 
 def test_truncated_anywhere(bad, good, tiny_model, tmp_path):
-    header = bad.child.call(engine.header, tiny_model)
+    header = bad.child.call(llamacpp_files.header, tiny_model)
     first, last = (f(header.tensors, key=lambda t: t.offset) for f in (min, max))
     random = np.random.default_rng(0)
     inside = [*random.integers(4, first.offset, 25), *random.integers(first.offset, len(good), 10)]
@@ -225,7 +226,7 @@ def test_bytes_changed_at_random_in_the_header(bad, good, tmp_path):
 @pytest.mark.parametrize("half", [0x7E00, 0x7C00], ids=["nan", "inf"])
 @pytest.mark.parametrize("everywhere", [True, False], ids=["all", "one"])
 def test_weights_that_are_not_finite(bad, good, tiny_model, tmp_path, half, everywhere):
-    header = bad.child.call(engine.header, tiny_model)
+    header = bad.child.call(llamacpp_files.header, tiny_model)
     output = next(t for t in header.tensors if t.name == "output.weight")
     path = patched(tmp_path, good, output.offset, struct.pack("<H", half) * (output.weights if everywhere else 1))
     found = bad.outcomes(path)

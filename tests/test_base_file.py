@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantcurve.engines import llamacpp_child
+from quantcurve.engines import llamacpp_child, llamacpp_files
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
 from quantcurve.errors import ModelFileError
@@ -159,8 +159,8 @@ def smollm2_variants(smollm2, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("smollm2")
     paths = {name: folder / f"{name}.gguf" for name in ("F16", "Q4_0")}
     with Child("smollm2", folder / "log") as child:
-        child.call(llamacpp_child.quantize, smollm2, paths["F16"], "F16", default_threads())
-        child.call(llamacpp_child.quantize, paths["F16"], paths["Q4_0"], "Q4_0", default_threads())
+        child.call(llamacpp_files.quantize, smollm2, paths["F16"], "F16", default_threads())
+        child.call(llamacpp_files.quantize, paths["F16"], paths["Q4_0"], "Q4_0", default_threads())
     return paths
 
 
@@ -188,7 +188,7 @@ def test_perplexities_are_those_that_llama_perplexity_printed(smollm2_variants, 
     config = EngineConfig(threads=default_threads(), window_tokens=length, sequences=recorded["windows"])
     with Child("smollm2", tmp_path / "log") as child:
         for name, expected in recorded["perplexity"].items():
-            tokens = child.call(llamacpp_child.tokenize, smollm2_variants[name], [text.content])[0]
+            tokens = child.call(llamacpp_files.tokenize, smollm2_variants[name], [text.content])[0]
             windows = cut("t", tokens, Windows(tokens=length), recorded["windows"], 0).windows
             child.call(llamacpp_child.open_model, smollm2_variants[name], config)
             found = float(np.exp(child.call(llamacpp_child.score, windows, None, None).nll.mean()))

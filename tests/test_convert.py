@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from quantcurve.engines import convert, llamacpp_child
+from quantcurve.engines import convert, llamacpp_files
 from quantcurve.engines.child import Child
 from quantcurve.engines.provenance import lattice_share, provenance
 from quantcurve.errors import BackendError, PrerequisiteError
@@ -167,7 +167,7 @@ def test_converts_a_real_model(tmp_path, tools, dtype, precision, written):
     convert.convert_hf_to_gguf(source, target, precision, tmp_path / "log.txt", tools)
     assert [p.name for p in target.parent.iterdir()] == ["model.gguf"]
     with Child("test", tmp_path / "log.txt") as child:
-        header = child.call(llamacpp_child.header, target)
+        header = child.call(llamacpp_files.header, target)
     assert header.architecture == "llama"
     assert header.type_shares()[0].type == written
     report = lattice_share(header, target)

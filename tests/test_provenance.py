@@ -184,18 +184,18 @@ def engine(tmp_path):
 
 
 def report_on(engine: Child, path: Path) -> LatticeReport:
-    from quantcurve.engines import llamacpp_child
+    from quantcurve.engines import llamacpp_files
 
-    return engine.call(lattice_share, engine.call(llamacpp_child.header, path), path, 0)
+    return engine.call(lattice_share, engine.call(llamacpp_files.header, path), path, 0)
 
 
 def rewritten(engine: Child, path: Path, *file_types: str) -> Path:
     """The file written in one type after another by llama.cpp."""
-    from quantcurve.engines import llamacpp_child
+    from quantcurve.engines import llamacpp_files
 
     for i, file_type in enumerate(file_types):
         target = path.with_name(f"{i}-{file_type}.gguf")
-        engine.call(llamacpp_child.quantize, path, target, file_type, 2)
+        engine.call(llamacpp_files.quantize, path, target, file_type, 2)
         path = target
     return path
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from quantcurve.engines import llamacpp_child as engine
+from quantcurve.engines import llamacpp_files
 from quantcurve.engines.base import EngineConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.errors import ModelFileError, RecipeError
@@ -90,8 +91,8 @@ def test_figures_are_those_of_the_raw_logits(
     config = EngineConfig(threads=2, window_tokens=64, sequences=32)
     target = tmp_path / "q8.gguf"
     with Child("direct", tmp_path / "log") as child:
-        child.call(engine.quantize, tiny_model, target, "Q8_0", 2)
-        ids = child.call(engine.tokenize, tiny_model, [OWN])[0][: 3 * 64].reshape(3, 64)
+        child.call(llamacpp_files.quantize, tiny_model, target, "Q8_0", 2)
+        ids = child.call(llamacpp_files.tokenize, tiny_model, [OWN])[0][: 3 * 64].reshape(3, 64)
         child.call(engine.open_model, tiny_model, config)
         scratch = ReferenceScratch(tmp_path / "scratch")
         reference = child.call(engine.score, ids, None, scratch)

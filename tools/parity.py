@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from quantcurve.engines import llamacpp_child as engine
+from quantcurve.engines import llamacpp_files
 from quantcurve.engines.base import EngineConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.machine import default_threads
@@ -60,7 +61,7 @@ def compare(tools: Path, reference: Path, variant: Path, text: Path, windows: in
         )
         base_ppl = float(re.search(r"Final estimate: PPL = ([\d.]+)", plain)[1])  # type: ignore[index]
         with Child("reference", folder / "log") as own, Child("variant", folder / "log") as other:
-            ids = own.call(engine.tokenize, reference, [text.read_text()])[0]
+            ids = own.call(llamacpp_files.tokenize, reference, [text.read_text()])[0]
             table = ids[: windows * window_tokens].reshape(windows, window_tokens)
             own.call(engine.open_model, reference, config)
             other.call(engine.open_model, variant, config)

@@ -170,7 +170,7 @@ def _look_up_figures(recipe: Recipe, known: _Known, session: Session) -> None:
 
 
 def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Session) -> _Sizes:
-    from quantcurve.engines import llamacpp_child
+    from quantcurve.engines import llamacpp_files
 
     if located.kind == "hf_folder" and known.reference_path is None:
         weight_bytes = sum(p.stat().st_size for p in located.path.iterdir() if p.suffix in {".safetensors", ".bin"})
@@ -178,8 +178,8 @@ def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Ses
         return _Sizes(weight_bytes // 2, weight_bytes, dict.fromkeys(recipe.variants.gguf, unknown))
     path = known.reference_path or located.path
     with Child("plan", session.log("plan")) as child:
-        header = child.call(llamacpp_child.header, path)
-        variants = child.call(llamacpp_child.quantized_size_bytes, path, list(recipe.variants.gguf), session.threads)
+        header = child.call(llamacpp_files.header, path)
+        variants = child.call(llamacpp_files.quantized_size_bytes, path, list(recipe.variants.gguf), session.threads)
     weights = sum(t.weights for t in header.tensors)
     return _Sizes(weights, known.reference.file.size_bytes if known.reference else 2 * weights, variants)
 

@@ -12,10 +12,12 @@ from quantcurve import __version__, machine
 from quantcurve.contract import screen_verdict
 from quantcurve.engines import llamacpp
 from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.recipe import LoadedRecipe, Recipe
 from quantcurve.results import (
     Frozen,
     Missing,
+    ModelFile,
     ReferenceResult,
     RunResult,
     Slice,
@@ -133,8 +135,19 @@ def _judge(
         verdict=screen_verdict(overall.divergence.ln_perplexity_ratio, recipe.screen),
         overall=overall,
         slices=each,
-        notes=(f"the same file as {', '.join(twins)}, byte for byte",) if twins else (),
+        notes=(
+            *_main_type_note(name, item.file),
+            *([f"the same file as {', '.join(twins)}, byte for byte"] if twins else ()),
+        ),
     )
+
+
+def _main_type_note(name: str, file: ModelFile) -> tuple[str, ...]:
+    """Said where most weights are not of the type that the variant is named after."""
+    main, base = file.types[0], BY_NAME[name].base
+    if main.type == base:
+        return ()
+    return (f"{main.share:.0%} of its weights are {main.type}, the largest part; its name stands for {base}",)
 
 
 def _time(

@@ -86,8 +86,21 @@ def _ggml() -> ctypes.CDLL:
     return libggml
 
 
-def type_bits_per_weight() -> dict[str, float]:
-    """Bits per weight of every tensor type of the installed build, by upper-case name."""
+class TypeTrait(NamedTuple):
+    """How a tensor type stores weights."""
+
+    block_weights: int
+    block_bytes: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Of a whole block, scales included."""
+        return 8 * self.block_bytes / self.block_weights
+
+
+@cache
+def type_traits() -> dict[str, TypeTrait]:
+    """Every tensor type of the installed build, by upper-case name."""
     from llama_cpp import GGML_TYPE_COUNT
 
     ggml = _ggml()
@@ -95,7 +108,7 @@ def type_bits_per_weight() -> dict[str, float]:
     for number in range(GGML_TYPE_COUNT):  # ggml reads past its table for more
         name = ggml.ggml_type_name(number)
         if name and ggml.ggml_blck_size(number) > 0:
-            found[name.decode().upper()] = 8 * ggml.ggml_type_size(number) / ggml.ggml_blck_size(number)
+            found[name.decode().upper()] = TypeTrait(ggml.ggml_blck_size(number), ggml.ggml_type_size(number))
     return found
 
 

@@ -26,14 +26,14 @@ class LlamaCppModel:
             ModelFileError: the file is missing, truncated, corrupt or of an unknown architecture.
             BackendError: the engine refused or died.
         """
-        from quantcurve.engines import llamacpp_child as engine
+        from quantcurve.engines import llamacpp_child, llamacpp_speed
 
-        self._engine = engine
+        self._engine, self._speed = llamacpp_child, llamacpp_speed
         self._path = path
         self._config = config
         self._child = Child(label, log)
         try:
-            self._effective = self._child.call(engine.open_model, path, config)
+            self._effective = self._child.call(llamacpp_child.open_model, path, config)
         except BaseException:
             self._child.kill()
             raise
@@ -51,15 +51,15 @@ class LlamaCppModel:
 
     def warm_up(self, workload: Workload) -> None:
         """See base.LoadedModel."""
-        self._child.call(self._engine.warm_up, workload)
+        self._child.call(self._speed.warm_up, workload)
 
     def time(self, workload: Workload) -> SpeedSamples:
         """See base.LoadedModel."""
-        return self._child.call(self._engine.time_once, workload)
+        return self._child.call(self._speed.time_once, workload)
 
     def time_load(self) -> float:
         """Close the model, load it again, and give the seconds that took."""
-        return self._child.call(self._engine.time_load, self._path, self._config)
+        return self._child.call(self._speed.time_load, self._path, self._config)
 
     def resident_bytes(self) -> int:
         """See base.LoadedModel."""

@@ -16,14 +16,14 @@ def _bits() -> dict[str, float]:
     import tempfile
     from pathlib import Path
 
-    from quantcurve.engines import llamacpp_child
+    from quantcurve.engines import llamacpp_files
     from quantcurve.engines.child import Child
 
     with (
         tempfile.TemporaryDirectory(prefix="quantcurve-types-") as folder,
         Child("types", Path(folder) / "log") as child,
     ):
-        return child.call(llamacpp_child.nominal_bits)
+        return child.call(llamacpp_files.nominal_bits)
 
 
 def types_json() -> str:

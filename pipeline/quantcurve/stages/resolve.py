@@ -141,7 +141,7 @@ def _as_stored(folder: Path) -> Literal["auto", "f32"]:
 
 
 def _write(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
-    from quantcurve.engines import llamacpp_child, provenance
+    from quantcurve.engines import llamacpp_files, provenance
 
     log = session.log("reference")
     source = located.path
@@ -152,18 +152,18 @@ def _write(located: sources.Located, model: Model, session: Session, draft: Path
         tools = convert.converter_folder(session.store.folder)
         convert.convert_hf_to_gguf(located.path, source, _as_stored(located.path), log, tools)
     with Child("reference", log) as child:
-        source_header = child.call(llamacpp_child.header, source)
-        holds_bf16 = source_header.type_shares()[0].type == "F32" and child.call(llamacpp_child.holds_bf16, source)
+        source_header = child.call(llamacpp_files.header, source)
+        holds_bf16 = source_header.type_shares()[0].type == "F32" and child.call(llamacpp_files.holds_bf16, source)
         precision = wanted_precision(source_header, model.reference, holds_bf16)
         target = draft / "model.gguf"
         is_source = source_header.type_shares()[0].type == precision
         if not is_source:
-            child.call(llamacpp_child.quantize, source, target, precision, session.threads)
+            child.call(llamacpp_files.quantize, source, target, precision, session.threads)
         elif located.kind == "hf_folder":
             source.rename(target)
         kept = target if target.exists() else source
-        header = child.call(llamacpp_child.header, kept)
-        child.call(llamacpp_child.tokenize, kept, ["loads?"])
+        header = child.call(llamacpp_files.header, kept)
+        child.call(llamacpp_files.tokenize, kept, ["loads?"])
         report = child.call(provenance.lattice_share, header, kept, 0)
     if source.parent == draft and source.exists():
         source.unlink()
@@ -176,13 +176,13 @@ def _write(located: sources.Located, model: Model, session: Session, draft: Path
 
 
 def _quantize(source: Path, name: str, session: Session, draft: Path) -> ModelFile:
-    from quantcurve.engines import llamacpp_child
+    from quantcurve.engines import llamacpp_files
 
     target = draft / "model.gguf"
     _check_disk(source, draft)
     with Child(name, session.log(name)) as child:
-        fallbacks = child.call(llamacpp_child.quantize, source, target, name, session.threads)
-        header = child.call(llamacpp_child.header, target)
+        fallbacks = child.call(llamacpp_files.quantize, source, target, name, session.threads)
+        header = child.call(llamacpp_files.header, target)
     return model_file(header, target, session.store.hash_file(target), fallbacks)
 
 

@@ -195,6 +195,8 @@ class _Walk:
         self.session.progress(Event("screen", self.done, self.total, model.name))
 
         def make(draft: Path) -> ScoreStep:
+            if model is not self.reference and reference is None:
+                raise BackendError(f"{model.name}: its scores left the store while it was read; run the recipe again")
             loaded = pool.get(model.name)
             loaded.score(chunk.windows, reference, keep).save(draft / "scores.npz")
             pool.note_size(model.name)

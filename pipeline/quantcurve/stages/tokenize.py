@@ -118,14 +118,14 @@ def _windowed(text: LoadedText, step: TokensStep, folder: Path) -> Windowed:
 
 
 def _make(inputs: TokensInputs, text: LoadedText, model: Path, session: Session, draft: Path) -> TokensStep:
-    from quantcurve.engines import llamacpp_child as engine
+    from quantcurve.engines import llamacpp_files
 
     with Child("tokenizer", session.log("tokenizer")) as child:
-        tokens = child.call(engine.tokenize, model, [text.content])[0]
+        tokens = child.call(llamacpp_files.tokenize, model, [text.content])[0]
         made = cut(text.name, tokens, inputs.windows, inputs.limit, inputs.seed)
         scored = made.windows[:, inputs.windows.tokens // 2 + 1 :]
-        scored_bytes = child.call(engine.piece_bytes, model, scored).sum(axis=1, dtype=np.int32)
-        vocabulary = child.call(engine.vocabulary_size, model)
+        scored_bytes = child.call(llamacpp_files.piece_bytes, model, scored).sum(axis=1, dtype=np.int32)
+        vocabulary = child.call(llamacpp_files.vocabulary_size, model)
     np.savez(draft / "windows.npz", windows=made.windows, scored_bytes=scored_bytes)
     return TokensStep(
         tokens=len(tokens), windows_available=made.available, windows_used=len(made.windows), vocabulary=vocabulary
