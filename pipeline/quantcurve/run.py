@@ -147,7 +147,7 @@ def _main_type_note(name: str, file: ModelFile) -> tuple[str, ...]:
     main, base = file.types[0], BY_NAME[name].base
     if main.type == base:
         return ()
-    return (f"{main.share:.0%} of its weights are {main.type}, the largest part; its name stands for {base}",)
+    return (f"{100 * main.share:.0f} % of its weights are {main.type}, the largest part; its name stands for {base}",)
 
 
 def _time(
