@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from quantcurve.engines import llamacpp_child as engine
 from quantcurve.engines import llamacpp_files
 from quantcurve.engines.base import EngineConfig, ReferenceScratch
 from quantcurve.engines.child import Child
+from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import ModelFileError, RecipeError
 from quantcurve.planning import plan
 from quantcurve.recipe import LoadedRecipe, load
 from quantcurve.results import Estimate, Missing, RunResult
 from quantcurve.run import Where, run
 from quantcurve.session import Event
+from quantcurve.stages import screen
 from quantcurve.store import Store
 
 pytestmark = pytest.mark.real
@@ -246,3 +249,25 @@ def test_progress_never_goes_back(recipe: LoadedRecipe) -> None:
         done = [e.done for e in events if e.stage == stage]
         assert done == sorted(done)
         assert done[-1] == next(e.total for e in reversed(events) if e.stage == stage)
+
+
+def test_models_that_do_not_fit_together_give_the_same_figures(
+    recipe: LoadedRecipe, finished: tuple[Path, RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for one model at a time, and chunks of one batch."""
+    opened = []
+    original = screen.LlamaCppModel
+
+    def count(path: Path, config: EngineConfig, label: str, log: Path) -> object:
+        opened.append(label)
+        return original(path, config, label, log)
+
+    monkeypatch.setattr(screen, "ModelPool", partial(ModelPool, available_bytes=lambda: 0))
+    monkeypatch.setattr(screen, "LlamaCppModel", count)
+    monkeypatch.setattr(screen, "SCRATCH_BYTES", 1)
+    recipe.path.write_text(recipe.text + "engine: {batch_tokens: 128}\n")
+    result = run(load(recipe.path), Where(threads=2))
+    assert len(opened) > 2 * len({*opened})  # closed and opened again for every chunk
+    for ours, theirs in zip(result.variants[:2], finished[1].variants[:2], strict=True):
+        assert ours.overall and theirs.overall and ours.overall.divergence and theirs.overall.divergence
+        assert ours.overall.divergence.kl_mean.value == pytest.approx(theirs.overall.divergence.kl_mean.value, rel=0.02)

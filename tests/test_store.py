@@ -15,10 +15,10 @@ import pytest
 from filelock import FileLock
 from pydantic import BaseModel
 
-from quantcurve.engines.base import EngineConfig, Workload
+from quantcurve.engines.base import EngineConfig
 from quantcurve.errors import PrerequisiteError
 from quantcurve.recipe import Windows
-from quantcurve.results import EngineIdentity, Frozen, MachineFacts
+from quantcurve.results import EngineIdentity, Frozen, MachineFacts, Workload
 from quantcurve.stages.benchmark import SpeedInputs
 from quantcurve.stages.resolve import ReferenceInputs, VariantInputs
 from quantcurve.stages.screen import ScoreInputs

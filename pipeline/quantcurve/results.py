@@ -147,6 +147,15 @@ class Slice(Frozen):
     divergence: Divergence | None = None
 
 
+class Workload(Frozen):
+    """What one repetition of the speed benchmark does (llama-bench's pp, tg and depth)."""
+
+    prompt_tokens: int
+    decode_tokens: int
+    decode_context_tokens: int
+    seed: int
+
+
 class SpeedSamples(Frozen):
     """Raw seconds of every repetition, in the order they ran (round r of all variants before round r + 1)."""
 
@@ -280,6 +289,7 @@ class RunResult(Frozen):
     engine: EngineIdentity
     scoring_config: EffectiveConfig
     timing_config: EffectiveConfig | None = None
+    workload: Workload | None = None
     machine: MachineFacts
     texts: tuple[TextResult, ...]
     reference: ReferenceResult

@@ -226,6 +226,7 @@ def _record(
         engine=session.engine,
         scoring_config=screened.config,
         timing_config=timed.config if timed else None,
+        workload=timed.workload if timed else None,
         machine=machine.facts(),
         texts=tuple(w.result() for w in windowed),
         reference=_reference_result(reference, overall, each, timed),

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quantcurve.results import EffectiveConfig, Frozen, SpeedSamples
+from quantcurve.results import EffectiveConfig, Frozen, SpeedSamples, Workload
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -99,15 +99,6 @@ class ReferenceScratch:
     def top_k(self) -> Path:
         """.npy file, (W, T, TOP_K) int32: ids of the most likely tokens."""
         return self.folder / "top_k.npy"
-
-
-class Workload(Frozen):
-    """What one repetition of the speed benchmark does (llama-bench's pp, tg and depth)."""
-
-    prompt_tokens: int
-    decode_tokens: int
-    decode_context_tokens: int
-    seed: int
 
 
 class LoadedModel(Protocol):

@@ -8,9 +8,9 @@ from pathlib import Path
 import llama_cpp as lc
 import numpy as np
 
-from quantcurve.engines.base import EngineConfig, Tokens, Workload
+from quantcurve.engines.base import EngineConfig, Tokens
 from quantcurve.engines.llamacpp_child import Model, close_model, current, open_model
-from quantcurve.results import SpeedSamples
+from quantcurve.results import SpeedSamples, Workload
 
 
 def _prefill(model: Model, tokens: Tokens, first_position: int = 0) -> None:

@@ -86,6 +86,17 @@ def _measured(run: RunResult) -> tuple[str, ...]:
     return (
         f"On {words.listed(tuple(texts))}: {run.reference.overall.tokens} scored tokens.",
         words.plain(f"By {engine.name} {engine.version} with {config.threads} threads on {machine.processor}."),
+        *_workload(run),
+    )
+
+
+def _workload(run: RunResult) -> tuple[str, ...]:
+    load = run.workload
+    if load is None:
+        return ()
+    return (
+        f"Speed: prefill and time to first token of {load.prompt_tokens} random tokens, {load.decode_tokens} tokens "
+        f"decoded one by one after a context of {load.decode_context_tokens}.",
     )
 
 

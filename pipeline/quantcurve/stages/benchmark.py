@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from quantcurve import machine
-from quantcurve.engines.base import EngineConfig, Workload
+from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.engines.pool import ModelPool
 from quantcurve.metrics.statistics import median_estimate
 from quantcurve.recipe import Benchmark, Recipe
-from quantcurve.results import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, Speed, SpeedSamples
+from quantcurve.results import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, Speed, SpeedSamples, Workload
 from quantcurve.session import Event, Session
 from quantcurve.stages.screen import Model
 
@@ -48,10 +48,11 @@ class SpeedStep(Frozen):
 
 
 class Timed(NamedTuple):
-    """Speed by model name, and the configuration it was measured with."""
+    """Speed by model name, the configuration and the workload it was measured with."""
 
     speeds: dict[str, Speed]
     config: EffectiveConfig
+    workload: Workload
 
 
 def workload_of(recipe: Recipe, bench: Benchmark) -> Workload:
@@ -97,7 +98,7 @@ def benchmark(recipe: Recipe, bench: Benchmark, models: Sequence[Model], session
     inputs = speed_inputs(recipe, bench, [m.content_hash for m in models], session)
     step, _ = session.make("benchmark", inputs, SpeedStep, lambda _: _measure(inputs, models, session))
     speeds = {m.name: speed(s, inputs.workload) for m, s in zip(models, step.models, strict=True)}
-    return Timed(speeds, step.config)
+    return Timed(speeds, step.config, inputs.workload)
 
 
 def speed(measured: ModelSpeed, workload: Workload) -> Speed:
