@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from quantcurve.report import words
 from quantcurve.report.notes import KlByText, kl_by_text, sections
-from quantcurve.report.rows import COLUMNS, LEGEND, levels, rows
+from quantcurve.report.rows import COLUMNS, legend, levels, rows
 from quantcurve.results import RunResult
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#>+-](?=\s)|^>")
@@ -19,7 +19,7 @@ def markdown(run: RunResult) -> str:
     parts = [
         f"## {escape(words.plain(run.name))}: accuracy against speed",
         _trade_off(run),
-        escape(f"{LEGEND}   [low, high]: {levels(run)} interval"),
+        escape(f"{legend(run)}   [low, high]: {levels(run)} interval"),
         *((f"### KL mean (nats) by text, worst first\n\n{_kl_table(by_text)}",) if by_text else ()),
     ]
     for section in sections(run):

@@ -21,7 +21,10 @@ from quantcurve.results import (
 
 NO_FIGURE = Missing(missing="")
 FRONT_MARK, FALLBACK_MARK = "*", "†"
-LEGEND = f"{FRONT_MARK} on the Pareto front   {FALLBACK_MARK} part of its weights fell back to another type, see below"
+EXPLAINED = {
+    FRONT_MARK: "on the Pareto front",
+    FALLBACK_MARK: "part of its weights fell back to another type, see below",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Row:
 
     @property
     def marks(self) -> str:
-        """Marks that `LEGEND` explains."""
+        """Marks that `legend` explains."""
         fell_back = self.file is not None and bool(self.file.fallbacks)
         return (FRONT_MARK if self.on_front else "") + (FALLBACK_MARK if fell_back else "")
 
@@ -80,6 +83,12 @@ def rows(run: RunResult) -> tuple[Row, ...]:
     """The reference, then the variants by size; variants without a file come last."""
     variants = sorted(run.variants, key=lambda v: (v.file is None, v.file.size_bytes if v.file else 0, v.name))
     return (_reference_row(run.reference), *(_variant_row(variant) for variant in variants))
+
+
+def legend(run: RunResult) -> str:
+    """The marks that stand in a run's table, explained."""
+    used = {mark for row in rows(run) for mark in row.marks}
+    return "   ".join(f"{mark} {meaning}" for mark, meaning in EXPLAINED.items() if mark in used)
 
 
 def levels(run: RunResult) -> str:

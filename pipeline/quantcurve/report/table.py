@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quantcurve.report import words
 from quantcurve.report.notes import KlByText, Section, kl_by_text, sections
-from quantcurve.report.rows import COLUMNS, LEGEND, Column, Row, levels, rows
+from quantcurve.report.rows import COLUMNS, Column, Row, legend, levels, rows
 from quantcurve.results import RunResult
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def table(run: RunResult) -> Group:
     return Group(
         Text(words.plain(f"{run.name}: accuracy against speed"), style="bold"),
         _TradeOff(rows(run)),
-        Text(LEGEND),
+        Text(legend(run)),
         Text(f"± reaches the farther end of the interval ({levels(run)}); t/s is tokens per second."),
         *((_KlTables(by_text),) if by_text else ()),
         *(_section(section) for section in sections(run)),
