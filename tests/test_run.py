@@ -201,13 +201,15 @@ def test_interrupt_says_how_to_go_on_and_leaves_no_child(recipe: LoadedRecipe, t
 
 @pytest.mark.usefixtures("after_a_run")
 def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe) -> None:
-    """The file is destroyed after it was written: llama.cpp refuses it, the others are measured."""
+    """The file is overwritten after it was stored: llama.cpp refuses it, the others are measured."""
     victim = next(
         folder
         for folder in (Store().folder / "artifacts" / "quantize").iterdir()
         if json.loads((folder / "inputs.json").read_text())["file_type"] == "Q8_0"
     )
-    (victim / "model.gguf").write_bytes(b"GGUF" + b"\xff" * 100)
+    with (victim / "model.gguf").open("r+b") as file:
+        file.seek(8)
+        file.write(b"\xff" * 100)
     result = run(recipe, Where(threads=2, force=frozenset({"screen"})))
     broken, fine = result.variants[:2]
     assert broken.status == "failed" and "model.gguf" in str(broken.failure) and broken.log

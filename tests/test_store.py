@@ -79,7 +79,7 @@ def test_what_was_made_is_read_the_next_time(store):
     read, second = Store(store.folder).make("stage", Inputs(), Answer, must_not_run)
     assert (made, first.cached, second.cached) == (read, False, True)
     assert first.folder == second.folder == store.find("stage", Inputs())
-    assert sorted(p.name for p in first.folder.iterdir()) == ["data.bin", "inputs.json", "result.json"]
+    assert sorted(p.name for p in first.folder.iterdir()) == ["data.bin", "inputs.json", "result.json", "sizes.json"]
     assert not list((store.folder / "tmp").iterdir())
 
 
@@ -316,3 +316,21 @@ def test_a_key_does_not_depend_on_the_order_of_fields_or_the_process():
         a: int = 1
 
     assert key_of(Forward()) == key_of(Backward()) == sha256(b'{"a":1,"b":"\\u00fc"}')
+
+
+def test_a_step_with_a_truncated_file_is_made_anew(store):
+    folder = store.make("stage", Inputs(), Answer, answer)[1].folder
+    with (folder / "data.bin").open("r+b") as data:
+        data.truncate(1)
+    assert store.find("stage", Inputs()) is None
+    assert not store.make("stage", Inputs(), Answer, answer)[1].cached
+    assert store.make("stage", Inputs(), Answer, answer)[1].cached
+
+
+def test_prune_keeps_what_was_used_lately(store):
+    old, new = (store.make("stage", Inputs(what=w), Answer, answer)[1].folder for w in "ab")
+    for folder in (old, new):
+        os.utime(folder / "result.json", (0, 0))
+    assert store.make("stage", Inputs(what="b"), Answer, answer)[1].cached
+    store.prune(older_than_days=1)
+    assert new.exists() and not old.exists()

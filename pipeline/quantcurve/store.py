@@ -1,6 +1,6 @@
 """Content-addressed artifact folders: a cache hit is a resume, and nothing half-written is ever seen.
 
-    CACHE/artifacts/STAGE/KEY/result.json + files    one finished step, immutable
+    CACHE/artifacts/STAGE/KEY/result.json + files    one finished step, immutable; sizes.json lists its files
     CACHE/locks/STAGE-KEY.lock                       held while a step is made; a second run waits and then reads
     CACHE/tmp/STAGE-KEY.PID-TIME/                    a step being made; renamed into place when complete
     CACHE/hashes/MEMO                                content hash of a big file by size, mtime and inode
@@ -10,6 +10,7 @@ KEY is the SHA-256 of everything that determines the result (never a path or a d
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -96,6 +97,7 @@ class Store:
         key = key_of(inputs)
         place = self._place(stage, key)
         if not force and (found := _read(place, kind)) is not None:
+            _mark_used(place)
             return found, Artifact(place, key, True)
         with self._lock(stage, key):
             if not force and (found := _read(place, kind)) is not None:
@@ -103,6 +105,7 @@ class Store:
             with _Draft(self.folder / "tmp", f"{stage}-{key}") as draft:
                 result = make(draft)
                 (draft / "inputs.json").write_text(inputs.model_dump_json(indent=1))
+                (draft / "sizes.json").write_text(json.dumps(_sizes(draft)))
                 (draft / "result.json").write_text(result.model_dump_json())
                 self._publish(draft, place)
             return result, Artifact(place, key, False)
@@ -142,7 +145,7 @@ class Store:
         limit = time.time() - older_than_days * 86400
         for folder in list((self.folder / "artifacts").glob("*/*")):
             result = folder / "result.json"
-            if result.exists() and result.stat().st_atime > limit and older_than_days > 0:
+            if result.exists() and result.stat().st_mtime > limit and older_than_days > 0:
                 continue
             size = size_of(folder)
             try:
@@ -221,7 +224,29 @@ def _owner_alive(folder: Path) -> bool:
         return False
 
 
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file that a step made, by its path in the folder."""
+    return {p.relative_to(folder).as_posix(): p.stat().st_size for p in _files(folder)}
+
+
+def _mark_used(place: Path) -> None:
+    """Note the use for `prune`; a cache that cannot be written is used all the same."""
+    with contextlib.suppress(OSError):
+        os.utime(place / "result.json")
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether every file of a step still has the size it was stored with."""
+    try:
+        sizes = json.loads((place / "sizes.json").read_bytes())
+        return all((place / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _read(place: Path, kind: type[Result]) -> Result | None:
+    if not _is_whole(place):
+        return None
     try:
         record = (place / "result.json").read_bytes()
     except (FileNotFoundError, NotADirectoryError):
