@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,35 @@ def test_a_run_in_which_all_failed_is_still_saved(tmp_path: Path) -> None:
     folder.save(run, tmp_path)
     assert folder.load(tmp_path) == run
     assert not (tmp_path / "curve.svg").exists()
+
+
+def test_version() -> None:
+    assert quantcurve("--version").stdout.strip() == version("quantcurve")
+
+
+def test_more_threads_than_cores_are_refused(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("MODEL", str(tiny_model)))
+    done = quantcurve("plan", "r.yaml", "--threads", "4096", cwd=tmp_path)
+    assert done.returncode == 2 and "4096" in done.stderr and "cores" in done.stderr
+
+
+@pytest.mark.real
+def test_a_gpu_that_the_build_cannot_use_is_refused_before_anything_is_made(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("MODEL", str(tiny_model)))
+    done = quantcurve("run", "r.yaml", "--device", "gpu", "--cache", "c", cwd=tmp_path)
+    if done.returncode == 0:
+        pytest.skip("this build of llama.cpp uses a GPU")
+    assert done.returncode == 3 and "fix: CMAKE_ARGS" in done.stderr
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.real
+def test_a_broken_model_is_exit_code_2_and_names_no_vanished_log(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(range(200)))
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("MODEL", "broken.gguf"))
+    planned = quantcurve("plan", "r.yaml", cwd=tmp_path)
+    assert planned.returncode == 2 and "broken.gguf" in planned.stderr and "log:" not in planned.stderr
+    ran = quantcurve("run", "r.yaml", cwd=tmp_path)
+    assert ran.returncode == 2 and "broken.gguf" in ran.stderr
+    log = Path(ran.stderr.partition("log: ")[2].split()[0])
+    assert (tmp_path / log).is_file()

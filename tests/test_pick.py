@@ -6,8 +6,9 @@ import pytest
 
 from factories import Made, estimate, failed_variant, make_run, rounds
 from quantcurve.errors import RecipeError
-from quantcurve.pick import Choice, Limits, parse_size, pick
+from quantcurve.pick import Choice, Limits, pick
 from quantcurve.results import Missing
+from quantcurve.units import parse_size
 
 GOOD = Made("good", kl=0.010, size_mib=100, decode_tokens_per_s=40.0)
 SMALL = Made("small", kl=0.050, size_mib=80, decode_tokens_per_s=50.0)
@@ -69,7 +70,9 @@ def test_exact_limits() -> None:
     assert chosen([GOOD], max_size_bytes=size, max_memory_bytes=memory).name == "good"
     choice = chosen([GOOD], max_size_bytes=size - 1, max_memory_bytes=memory - 1)
     assert choice.name is None
-    assert "file size 104,857,600 bytes is above the limit of 104,857,599 bytes" in why(choice, "good")
+    assert "file size 104,857,600 bytes (100.0 MiB) is above the limit of 104,857,599 bytes (100.0 MiB)" in why(
+        choice, "good"
+    )
     assert "peak memory 314,572,800 bytes" in why(choice, "good")
 
 

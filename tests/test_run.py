@@ -273,3 +273,38 @@ def test_models_that_do_not_fit_together_give_the_same_figures(
     for ours, theirs in zip(result.variants[:2], finished[1].variants[:2], strict=True):
         assert ours.overall and theirs.overall and ours.overall.divergence and theirs.overall.divergence
         assert ours.overall.divergence.kl_mean.value == pytest.approx(theirs.overall.divergence.kl_mean.value, rel=0.02)
+
+
+def test_prune_leaves_what_a_run_in_progress_uses(recipe: LoadedRecipe) -> None:
+    pruned = []
+
+    def prune_once(event: Event) -> None:
+        if event.stage == "screen" and event.done > 6 and not pruned:
+            pruned.append(Store().prune())
+
+    result = run(recipe, Where(threads=2), prune_once)
+    assert pruned
+    assert result.variants[0].status == "measured"
+    assert Store().prune() > 0
+    assert not any((Store().folder / "artifacts").glob("*/*"))
+
+
+def test_the_same_text_twice_is_refused(recipe: LoadedRecipe, tmp_path: Path) -> None:
+    (tmp_path / "twin.txt").write_text(OWN)
+    recipe.path.write_text(recipe.text.replace("texts:\n", 'texts:\n  - {name: twin, source: "twin.txt"}\n'))
+    with pytest.raises(RecipeError, match="texts twin and own are the same text"):
+        run(load(recipe.path), Where(threads=2))
+
+
+def test_sigterm_leaves_nothing_behind(recipe: LoadedRecipe, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "quantcurve.cli", "run", str(recipe.path), "-v", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith("screen"):
+            break
+    process.terminate()
+    process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == 143
+    assert not any((Store().folder / "tmp").iterdir())

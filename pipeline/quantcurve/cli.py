@@ -1,28 +1,40 @@
 """The command line: the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed or a variant failed; 2 usage or recipe; 3 something is missing on
-the machine; 70 a bug; 130 interrupted. Standard output carries results only.
+the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from quantcurve.recipe import LoadedRecipe
-    from quantcurve.results import RunResult
-    from quantcurve.session import Progress
-
-USAGE, BUG, INTERRUPTED = 2, 70, 130
+from quantcurve.console import (
+    BUG,
+    CacheOption,
+    Device,
+    DeviceOption,
+    JsonOption,
+    MarkdownOption,
+    RecipeArgument,
+    RunArgument,
+    Stage,
+    ThreadsOption,
+    console,
+    crash_log,
+    interruptible,
+    load_recipe,
+    print_version,
+    say,
+    show,
+    terminate,
+    traceback_text,
+    watched,
+)
 
 app = typer.Typer(
     name="quantcurve",
@@ -36,32 +48,13 @@ cache_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The s
 app.add_typer(cache_app, name="cache")
 
 
-class Device(StrEnum):
-    """Where engines compute."""
-
-    cpu = "cpu"
-    gpu = "gpu"
-
-
-class Stage(StrEnum):
-    """Stages that can be redone."""
-
-    resolve = "resolve"
-    tokenize = "tokenize"
-    quantize = "quantize"
-    screen = "screen"
-    benchmark = "benchmark"
-
-
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder or its results.json.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Table for a pull request or a model card.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.  [default: physical cores]")]
-DeviceOption = Annotated[Device, typer.Option(help="Where engines compute.")]
-CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="Folder of the store.  [default: $QUANTCURVE_CACHE or the user's cache]")
-]
+@app.callback()
+def quantcurve(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Which quantised variant of a model to ship: how much each loses, how fast and how big it is on this machine."""
 
 
 @app.command()
@@ -85,16 +78,16 @@ def run(
     from quantcurve.run import Where
     from quantcurve.run import run as run_recipe
 
-    loaded = _load(recipe)
+    loaded = load_recipe(recipe)
     target = out or Path("runs") / loaded.recipe.name
     folder.prepare(target)
     stages = frozenset(stage.value for stage in force or ())
     where = Where(threads, device.value, cache, target / "logs", stages)
-    with _interruptible(), _progress(quiet, verbose) as progress:
+    with interruptible(), watched(quiet, verbose) as progress:
         result = run_recipe(loaded, where, progress)
         folder.save(result, target)
-    _show(result, json, markdown)
-    _say(f"results: {target / folder.RESULTS}, {target / 'curve.svg'}", quiet)
+    show(result, json, markdown)
+    say(f"results: {target / folder.RESULTS}, {target / 'curve.svg'}", quiet)
     if not any(v.verdict and v.verdict.decision != "discard" for v in result.variants) or any(
         v.status == "failed" for v in result.variants
     ):
@@ -109,7 +102,7 @@ def plan(
     device: DeviceOption = Device.cpu,
     cache: CacheOption = None,
 ) -> None:
-    """Say what a run would do, what is in the store, and what it will take. Writes nothing.
+    """Say what a run would do and take; writes nothing.
 
     Example: quantcurve plan smollm2-135m
     """
@@ -117,11 +110,11 @@ def plan(
     from quantcurve.report.plan import plan_table
     from quantcurve.run import Where
 
-    planned = make_plan(_load(recipe), Where(threads, device.value, cache))
+    planned = make_plan(load_recipe(recipe), Where(threads, device.value, cache))
     if json:
         typer.echo(planned.model_dump_json(indent=1))
     else:
-        _console().print(plan_table(planned))
+        console().print(plan_table(planned))
 
 
 @app.command()
@@ -141,9 +134,9 @@ def report(
     result = folder.load(run)
     if picture:
         save_picture(result, picture)
-        _say(f"picture: {picture}", quiet=False)
+        say(f"picture: {picture}", quiet=False)
     if json or markdown or not picture:
-        _show(result, json, markdown)
+        show(result, json, markdown)
 
 
 @app.command()
@@ -158,15 +151,16 @@ def pick(
     max_memory: Annotated[str | None, typer.Option(help="Peak memory, such as 500MB.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Name the variant to ship within limits, and say why the others were not taken.
+    """Name the variant to ship, and why not the others.
 
     A limit is met only if the figure's whole interval is inside it.
 
     Example: quantcurve pick runs/smollm2-135m --max-kl 0.05 --max-size 120MB
     """
-    from quantcurve.pick import Limits, parse_size
+    from quantcurve.pick import Limits
     from quantcurve.pick import pick as choose
     from quantcurve.report import folder
+    from quantcurve.units import parse_size
 
     limits = Limits(
         max_kl=max_kl,
@@ -194,7 +188,7 @@ def pick(
 
 @app.command()
 def types(json: JsonOption = False) -> None:
-    """List the GGUF file types of the installed llama.cpp, smallest first.
+    """List the GGUF file types, smallest first.
 
     Example: quantcurve types
     """
@@ -203,7 +197,7 @@ def types(json: JsonOption = False) -> None:
     if json:
         typer.echo(types_json())
     else:
-        _console().print(types_table())
+        console().print(types_table())
 
 
 @app.command()
@@ -230,7 +224,10 @@ def schema() -> None:
 
 @app.command()
 def doctor(json: JsonOption = False, cache: CacheOption = None) -> None:
-    """Check this machine: compiler, CPU, disk, memory, packages, hub; each finding with the command that fixes it."""
+    """Check this machine, with the command that fixes each finding.
+
+    Compiler, CPU features, disk, memory, packages, llama.cpp itself, hub access.
+    """
     import json as json_module
 
     from quantcurve.doctor import examine
@@ -241,7 +238,7 @@ def doctor(json: JsonOption = False, cache: CacheOption = None) -> None:
     if json:
         typer.echo(json_module.dumps([c.model_dump() for c in checks], indent=1))
     else:
-        _console().print(doctor_lines(checks), soft_wrap=True)
+        console().print(doctor_lines(checks), soft_wrap=True)
     if any(c.status == "missing" for c in checks):
         raise typer.Exit(3)
 
@@ -283,90 +280,20 @@ def main() -> None:
     from quantcurve.errors import QuantcurveError
 
     verbose = bool({"-v", "--verbose"} & set(sys.argv))
+    signal.signal(signal.SIGTERM, terminate)
     try:
         app()
     except QuantcurveError as error:
         if verbose:
-            _say(_traceback(), quiet=False)
-        _say(f"quantcurve: {error}", quiet=False)
+            say(traceback_text(), quiet=False)
+        say(f"quantcurve: {error}", quiet=False)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        _say(f"quantcurve: a bug in quantcurve: {type(error).__name__}: {error}\n  log: {_crash_log()}", quiet=False)
+        say(f"quantcurve: a bug in quantcurve: {type(error).__name__}: {error}\n  log: {crash_log()}", quiet=False)
         sys.exit(BUG)
-
-
-def _load(recipe: str) -> LoadedRecipe:
-    """A recipe by its path, or by the name of a shipped one."""
-    from quantcurve import resources
-    from quantcurve.recipe import load
-
-    path = Path(recipe)
-    shipped = resources.folder("recipes") / f"{recipe}.yaml"
-    return load(shipped if not path.exists() and path.suffix == "" and shipped.is_file() else path)
-
-
-def _show(result: RunResult, json: bool, markdown: bool) -> None:
-    if json:
-        typer.echo(result.model_dump_json(indent=1))
-    elif markdown:
-        from quantcurve.report.markdown import markdown as render
-
-        typer.echo(render(result))
-    else:
-        from quantcurve.report.table import table
-
-        _console().print(table(result))
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(soft_wrap=False, highlight=False)
-
-
-def _say(text: str, quiet: bool) -> None:
-    if not quiet:
-        typer.echo(text, err=True)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """On Ctrl-C say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say("quantcurve: interrupted; run the same command again to go on from what was finished", quiet=False)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _traceback() -> str:
-    import traceback
-
-    return traceback.format_exc()
-
-
-def _crash_log() -> str:
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", prefix="quantcurve-crash-", suffix=".log", delete=False) as log:
-        log.write(_traceback())
-    return log.name
-
-
-@contextmanager
-def _progress(quiet: bool, verbose: bool) -> Iterator[Progress]:
-    from quantcurve.report.progress import bars, lines, nothing
-
-    if quiet:
-        yield nothing
-    elif sys.stderr.isatty() and not verbose:
-        with bars() as progress:
-            yield progress
-    else:
-        yield lines(verbose)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     ├── RecipeError            (2)  the recipe, a flag or an input text is wrong
     ├── PrerequisiteError      (3)  something is missing on this machine; names the command that fixes it
     └── BackendError           (1)  an engine refused or died; carries exit code, signal and log
-        └── ModelFileError     (1)  a model file is missing, truncated, corrupt or of an unknown kind
+        └── ModelFileError     (2)  a model file is missing, truncated, corrupt or of an unknown kind
 
 Every message says what is wrong, where, with which value, and what to do next.
 """
@@ -53,3 +53,5 @@ class BackendError(QuantcurveError):
 
 class ModelFileError(BackendError):
     """A model file is missing, truncated, corrupt or of an unknown kind."""
+
+    exit_code = 2

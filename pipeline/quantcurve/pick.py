@@ -7,9 +7,7 @@ of those tied with that one in KL divergence, the smallest file.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from decimal import Decimal
 from statistics import median
 from typing import NamedTuple
 
@@ -18,8 +16,6 @@ from quantcurve.report import words
 from quantcurve.results import Estimate, Figure, Frozen, Missing, RunResult, Speed, VariantResult
 from quantcurve.stages.frontier import is_faster, speed_ratio
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?)", re.ASCII | re.IGNORECASE)
-_POWERS = "kmgt"
 TINY = 1e-12  # stands in for a limit of zero where an excess is taken relative to it
 
 
@@ -72,6 +68,8 @@ class _Candidate(NamedTuple):
 
     name: str
     decision: str
+    screened: str
+    """The screen's sentence."""
     kl: Estimate
     perplexity_ratio: Figure
     top1_agreement: Figure
@@ -123,19 +121,6 @@ def pick(run: RunResult, limits: Limits) -> Choice:
     )
 
 
-def parse_size(text: str) -> int:
-    """Bytes of "120MB" (1000^2), "1.5GiB" (1024^3) or "100000000"; RecipeError for anything else."""
-    match = _SIZE.fullmatch(text.strip())
-    number, prefix, binary, byte = match.groups() if match else ("", "", "", "")
-    unit_is_clear = bool(byte) if prefix else not binary
-    factor = (1024 if binary else 1000) ** (_POWERS.index(prefix.lower()) + 1 if prefix else 0)
-    size_bytes = Decimal(number or 0) * factor
-    whole = prefix or size_bytes == int(size_bytes)
-    if not match or not unit_is_clear or not whole or size_bytes < 1:
-        raise RecipeError(f"{text!r} is not a size; write it like 120MB, 1.5GiB or 100000000 (bytes)")
-    return int(size_bytes)
-
-
 def _check(limits: Limits) -> None:
     for name, limit in limits:
         if limit is not None and limit < 0 and name != "max_perplexity_increase_percent":
@@ -160,6 +145,7 @@ def _candidate(variant: VariantResult) -> _Candidate | Rejection:
     return _Candidate(
         name=name,
         decision=variant.verdict.decision if variant.verdict else "keep",
+        screened=variant.verdict.sentence if variant.verdict else "",
         kl=divergence.kl_mean,
         perplexity_ratio=divergence.perplexity_ratio,
         top1_agreement=divergence.top1_agreement,
@@ -222,7 +208,8 @@ def _larger(title: str, size_bytes: int | Missing, limit: int | None) -> _Breach
         return _unknown(title, size_bytes)
     if size_bytes <= limit:
         return None
-    sentence = f"{title} {size_bytes:,} bytes is above the limit of {limit:,} bytes"
+    found, line = (f"{n:,} bytes ({words.mib(n)})" for n in (size_bytes, limit))
+    sentence = f"{title} {found} is above the limit of {line}"
     return _Breach(sentence, (size_bytes - limit) / max(limit, TINY))
 
 
@@ -259,7 +246,7 @@ def _best(passing: Sequence[_Candidate]) -> _Best:
 
 
 def _why(best: _Best, passing: Sequence[_Candidate]) -> str:
-    chosen, doubt = best.chosen, "; the screen calls it suspect" if best.chosen.decision == "suspect" else ""
+    chosen, doubt = best.chosen, _doubt(best.chosen)
     if len(passing) == 1:
         return f"the only variant inside every limit{doubt}"
     parts = [f"{len(passing)} variants are inside every limit"]
@@ -276,6 +263,14 @@ def _why(best: _Best, passing: Sequence[_Candidate]) -> str:
         others = words.listed([c.name for c in best.tied if c is not best.least_kl])
         parts.append(f"{others} cannot be told apart from it in that; the smallest file is {chosen.name}'s")
     return "; ".join(parts) + doubt
+
+
+def _doubt(chosen: _Candidate) -> str:
+    """What the screen holds against a variant that may be taken."""
+    if chosen.decision == "keep":
+        return ""
+    word = "suspect" if chosen.decision == "suspect" else "undecided (at a line)"
+    return f"; but the perplexity screen calls it {word}: {chosen.screened}"
 
 
 def _why_lost(lost: _Candidate, best: _Best) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 
 from quantcurve import machine, sources
 from quantcurve.engines.child import Child
+from quantcurve.errors import BackendError
 from quantcurve.recipe import Benchmark, LoadedRecipe, Recipe
 from quantcurve.results import Frozen, ModelFile
 from quantcurve.run import REFERENCE, Where, open_session
 from quantcurve.session import Session
 from quantcurve.stages import benchmark, resolve, screen, tokenize
-from quantcurve.texts import LoadedText, load_text
+from quantcurve.texts import LoadedText, load_texts
 
 BYTES_PER_TOKEN = 3.5
 """Of English text, where the text is not tokenised yet."""
@@ -95,10 +96,17 @@ def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
     Raises:
         RecipeError, PrerequisiteError, ModelFileError: as `run` would before it starts to compute.
     """
+    try:
+        return _plan(loaded, where or Where())
+    except BackendError as error:
+        raise type(error)(error.message) from error  # its log went with the temporary folder
+
+
+def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
     recipe, base = loaded.recipe, loaded.path.parent
-    texts = [load_text(text, base) for text in recipe.texts]
+    texts = load_texts(recipe, base)
     with tempfile.TemporaryDirectory(prefix="quantcurve-plan-") as logs:
-        session = open_session((where or Where())._replace(logs=Path(logs)), remember=False)
+        session = open_session(where._replace(logs=Path(logs)), remember=False)
         located = sources.locate(recipe.model.source, base)
         known = _look_up(recipe, texts, located, session)
         sizes = _sizes(located, known, recipe, session)

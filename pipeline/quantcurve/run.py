@@ -13,6 +13,7 @@ from quantcurve.contract import screen_verdict
 from quantcurve.engines import llamacpp
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.gguf_types import BY_NAME
+from quantcurve.errors import RecipeError
 from quantcurve.recipe import LoadedRecipe, Recipe
 from quantcurve.results import (
     Frozen,
@@ -27,7 +28,7 @@ from quantcurve.results import (
 from quantcurve.session import Event, Progress, Session
 from quantcurve.stages import benchmark, figures, frontier, resolve, screen, tokenize
 from quantcurve.store import Store, key_of
-from quantcurve.texts import load_text
+from quantcurve.texts import LoadedText, load_texts
 
 REFERENCE = "reference"
 FAILED = Missing(missing="not timed: the variant failed")
@@ -63,8 +64,14 @@ def open_session(where: Where, progress: Progress = silent, remember: bool = Tru
     """The surroundings of a run; `remember` as in Store.
 
     Raises:
-        PrerequisiteError: llama-cpp-python is not installed.
+        PrerequisiteError: llama-cpp-python is not installed, or has no GPU support where one is asked for.
+        RecipeError: more threads than cores.
     """
+    cores = machine.usable_cores()
+    if where.threads and where.threads > cores:
+        raise RecipeError(f"--threads {where.threads}: this process may use {cores} cores; give at most that many")
+    if where.device == "gpu":
+        llamacpp.require_gpu()
     store = Store(where.cache, remember)
     return Session(
         store=store,
@@ -88,7 +95,13 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
     recipe, base = loaded.recipe, loaded.path.parent
     session = open_session(where or Where(), progress)
     session.store.sweep()
-    texts = [load_text(text, base) for text in recipe.texts]
+    texts = load_texts(recipe, base)
+    with session.store.in_use():
+        return _run(loaded, texts, session)
+
+
+def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) -> RunResult:
+    recipe, base = loaded.recipe, loaded.path.parent
     with session.timed("resolve"):
         reference = resolve.resolve(recipe.model, base, session)
     with session.timed("tokenize"):

@@ -3,6 +3,7 @@
     CACHE/artifacts/STAGE/KEY/result.json + files    one finished step, immutable; sizes.json lists its files
     CACHE/locks/STAGE-KEY.lock                       held while a step is made; a second run waits and then reads
     CACHE/tmp/STAGE-KEY.PID-TIME/                    a step being made; renamed into place when complete
+    CACHE/running/PID-TIME.lock                      held by a run: what it uses is not pruned
     CACHE/hashes/MEMO                                content hash of a big file by size, mtime and inode
 
 KEY is the SHA-256 of everything that determines the result (never a path or a date).
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -133,6 +135,30 @@ class Store:
         self._writable()
         return _Draft(self.folder / "tmp", label)
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Protect all artifacts that are made or read from now on against `prune`, until the block ends."""
+        self._writable()
+        mark = self.folder / "running" / f"{os.getpid()}-{time.monotonic_ns()}.lock"
+        mark.parent.mkdir(exist_ok=True)
+        with FileLock(mark):
+            try:
+                yield
+            finally:
+                mark.unlink(missing_ok=True)
+
+    def _running_since(self) -> float | None:
+        """Start of the oldest run that is still going, seconds since the epoch; marks of dead runs are removed."""
+        starts = []
+        for mark in list((self.folder / "running").glob("*.lock")):
+            started = mark.stat().st_mtime
+            try:
+                with FileLock(mark, timeout=0):
+                    mark.unlink(missing_ok=True)
+            except Timeout:
+                starts.append(started)
+        return min(starts, default=None)
+
     def usage(self) -> list[StageUsage]:
         """What each stage holds, by name."""
         stages = sorted(p for p in (self.folder / "artifacts").glob("*") if p.is_dir())
@@ -140,12 +166,14 @@ class Store:
 
     def prune(self, older_than_days: float = 0.0) -> int:
         """Remove artifacts not used for so many days, memos, and what dead processes left behind; gives the bytes
-        freed. Artifacts that a running process holds are left alone."""
+        freed. What a run that is still going has made or read is left alone."""
         freed = self.sweep()
-        limit = time.time() - older_than_days * 86400
+        running_since = self._running_since()
+        limit = time.time() - older_than_days * 86400 if older_than_days > 0 else math.inf
+        limit = min(limit, math.inf if running_since is None else running_since)
         for folder in list((self.folder / "artifacts").glob("*/*")):
             result = folder / "result.json"
-            if result.exists() and result.stat().st_mtime > limit and older_than_days > 0:
+            if result.exists() and result.stat().st_mtime >= limit:
                 continue
             size = size_of(folder)
             try:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from quantcurve import resources
 from quantcurve.engines.base import Tokens
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.recipe import MIN_WINDOWS, Text, Windows
+from quantcurve.recipe import MIN_WINDOWS, Recipe, Text, Windows
 from quantcurve.results import Frozen
 
 PARTS = ("held_out", "calibration")
@@ -86,6 +86,22 @@ def load_text(text: Text, base: Path) -> LoadedText:
         odd = f"U+{ord(content[error.start]):04X}"
         raise RecipeError(f"text {text.name}: {text.source} has half a surrogate pair ({odd}); remove it") from error
     return LoadedText(text.name, text.source, content, hashlib.sha256(raw).hexdigest(), len(raw))
+
+
+def load_texts(recipe: Recipe, base: Path) -> list[LoadedText]:
+    """All evaluation texts of a recipe.
+
+    Raises:
+        RecipeError: as `load_text`, or two texts are the same (they would count as independent evidence).
+        PrerequisiteError: as `load_text`.
+    """
+    texts = [load_text(text, base) for text in recipe.texts]
+    seen: dict[str, str] = {}
+    for text in texts:
+        if other := seen.get(text.content_hash):
+            raise RecipeError(f"texts {other} and {text.name} are the same text; leave one out")
+        seen[text.content_hash] = text.name
+    return texts
 
 
 def cut(name: str, tokens: Tokens, windows: Windows, limit: int | None, seed: int) -> Cut:
@@ -185,6 +201,8 @@ def _read_file(text: Text, path: Path) -> str:
             return _join(text, path, _numbered(json.loads(path.read_text(encoding="utf-8"))))
         if path.suffix == ".parquet":
             return _join(text, path, _numbered(_parquet_rows(text.name, path)))
+        if text.field:
+            raise RecipeError(f"text {text.name}: field {text.field!r} is for records; {path} is plain text")
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"text {text.name}: {path} cannot be read ({error.strerror}); check the path") from error

@@ -14,6 +14,9 @@ from quantcurve.results import EffectiveConfig, EngineIdentity, SpeedSamples, Wo
 from quantcurve.store import HashFile
 
 INSTALL = "pip install llama-cpp-python"
+INSTALL_GPU = (
+    'CMAKE_ARGS="-DGGML_VULKAN=on" pip install --force-reinstall --no-binary llama-cpp-python llama-cpp-python'
+)
 
 
 class LlamaCppModel:
@@ -72,6 +75,22 @@ class LlamaCppModel:
     def close(self) -> None:
         """See base.LoadedModel."""
         self._child.close()
+
+
+def require_gpu() -> None:
+    """Check that the installed build can use a GPU.
+
+    Raises:
+        PrerequisiteError: it cannot.
+    """
+    import tempfile
+
+    from quantcurve.engines import llamacpp_native
+
+    with tempfile.TemporaryDirectory(prefix="quantcurve-gpu-") as folder, Child("gpu", Path(folder) / "log") as child:
+        offered = child.call(llamacpp_native.offers_gpu)
+    if not offered:
+        raise PrerequisiteError("the installed llama.cpp has no GPU support", INSTALL_GPU)
 
 
 @cache

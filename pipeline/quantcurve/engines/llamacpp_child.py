@@ -27,8 +27,8 @@ from quantcurve.engines.base import (
     TokenScores,
 )
 from quantcurve.engines.gguf_file import read_header
-from quantcurve.engines.llamacpp_native import context_params, last_error, load, log_mark, log_text, offers_gpu
-from quantcurve.errors import BackendError, PrerequisiteError
+from quantcurve.engines.llamacpp_native import context_params, last_error, load, log_mark, log_text
+from quantcurve.errors import BackendError
 from quantcurve.metrics.base_file import StoredScores, compare_stored, read_base_file
 from quantcurve.metrics.logits import ReferenceRows, RowScores, score_rows
 from quantcurve.results import EffectiveConfig
@@ -109,11 +109,6 @@ def open_model(path: Path, config: EngineConfig) -> EffectiveConfig:
     """
     global _model
     read_header(path)
-    if config.device == "gpu" and not offers_gpu():
-        raise PrerequisiteError(
-            "this build of llama.cpp has no GPU support",
-            'CMAKE_ARGS="-DGGML_VULKAN=on" pip install --force-reinstall --no-binary llama-cpp-python llama-cpp-python',
-        )
     close_model()
     _model = Model(path, config)
     return _effective(_model)

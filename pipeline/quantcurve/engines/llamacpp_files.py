@@ -63,12 +63,18 @@ def quantize(source: Path, target: Path, file_type: str, threads: int, dry_run: 
     start = log_mark()
     code = lc.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))
     if code != 0:
-        raise BackendError(f"{file_type}: llama.cpp could not write it: {last_error(start)}")
+        raise BackendError(f"{file_type}: llama.cpp could not write it: {last_error(start)}{_next_step(file_type)}")
     logged = [
         Fallback(tensor=m["tensor"], wanted=m["wanted"].upper(), got=m["got"].upper(), weights=weights[m["tensor"]])
         for m in _FALLBACK.finditer(log_text(start))
     ]
     return tuple(logged) if dry_run else (*logged, *_silent_fallbacks(target, BY_NAME[file_type]))
+
+
+def _next_step(file_type: str) -> str:
+    if not BY_NAME[file_type].needs_imatrix:
+        return ""
+    return f" (quantcurve makes no importance matrix yet: leave {file_type} out of the recipe)"
 
 
 def _silent_fallbacks(path: Path, file_type: FileType) -> list[Fallback]:

@@ -110,7 +110,8 @@ def _subtitle(run: RunResult, drawn: Scene) -> list[str]:
         f"{run.engine.name} {run.engine.version}, {config.threads} threads, {run.machine.processor}; text: {texts}",
         f"reference {run.reference.name}: {speed}{words.mib(run.reference.file.size_bytes)}; "
         f"area of a mark: file size, {sizes[0]:.1f} to {sizes[-1]:.1f} MiB",
-        "filled: on the Pareto front; hollow: not on it; whiskers: intervals",
+        "filled: on the Pareto front of KL, size and speed; dashed: the front in this picture; hollow: not on it, or "
+        "discarded; whiskers: intervals",
     ]
     if drawn.not_drawn:
         lines.append(f"not drawn, for lack of a figure: {words.listed(drawn.not_drawn)}")

@@ -21,6 +21,7 @@ from quantcurve.results import (
 
 NO_FIGURE = Missing(missing="")
 FRONT_MARK, FALLBACK_MARK = "*", "†"
+SPEED_UNITS = ("tokens/s", "s")
 EXPLAINED = {
     FRONT_MARK: "on the Pareto front",
     FALLBACK_MARK: "part of its weights fell back to another type, see below",
@@ -92,9 +93,12 @@ def legend(run: RunResult) -> str:
 
 
 def levels(run: RunResult) -> str:
-    """Confidence levels of all intervals shown, in words."""
-    cells = (column.cell(row) for row in rows(run) for column in COLUMNS)
-    texts = sorted({f"{100 * cell.level:.4g} %" for cell in cells if isinstance(cell, Estimate)})
+    """Confidence levels of the intervals shown, in words: speed's level follows from the number of repetitions."""
+    cells = [column.cell(row) for row in rows(run) for column in COLUMNS]
+    found = [cell for cell in cells if isinstance(cell, Estimate)]
+    speed = {f"{100 * e.level:.4g} %" for e in found if e.unit in SPEED_UNITS}
+    other = {f"{100 * e.level:.4g} %" for e in found if e.unit not in SPEED_UNITS}
+    texts = [*sorted(other), *(f"{level} for speed" for level in sorted(speed - other))]
     return words.listed(texts) or "95 %"
 
 

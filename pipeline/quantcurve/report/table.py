@@ -53,13 +53,14 @@ class _TradeOff:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         from rich.text import Text
 
-        shown = [column for column in COLUMNS if not column.rank]
-        for column in sorted((c for c in COLUMNS if c.rank), key=lambda c: c.rank):
-            tried = [c for c in COLUMNS if c in shown or c is column]
+        filled = [c for c in COLUMNS if any(c.compact(row) != "-" for row in self.rows)]
+        shown = [column for column in filled if not column.rank]
+        for column in sorted((c for c in filled if c.rank), key=lambda c: c.rank):
+            tried = [c for c in filled if c in shown or c is column]
             if _width(console, _trade_off(self.rows, tried)) <= options.max_width:
                 shown = tried
         yield _trade_off(self.rows, shown)
-        left_out = [c.title for c in COLUMNS if c not in shown]
+        left_out = [c.title for c in filled if c not in shown]
         if left_out:
             yield Text(f"Left out at {options.max_width} columns: {', '.join(left_out)}.")
 

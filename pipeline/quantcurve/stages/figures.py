@@ -10,7 +10,7 @@ import numpy as np
 
 from quantcurve.engines.base import TOP_K, Doubles, TokenScores
 from quantcurve.metrics import statistics as st
-from quantcurve.results import Divergence, Extreme, Figure, ModelFigures, Slice
+from quantcurve.results import Divergence, Estimate, Extreme, Figure, ModelFigures, Slice
 
 ALL = "all"
 NATS = "nats"
@@ -83,7 +83,7 @@ def _divergence(
     return Divergence(
         ln_perplexity_ratio=ln_ratio,
         perplexity_ratio=st.exp_estimate(ln_ratio, "ratio"),
-        kl_mean=st.mean_estimate(own.kl, segments, NATS),
+        kl_mean=_not_negative(st.mean_estimate(divergences, segments, NATS)),
         kl_median=kl(0.5),
         kl_p90=kl(0.9),
         kl_p95=kl(0.95),
@@ -96,6 +96,11 @@ def _divergence(
         top_k_overlap=st.proportion_estimate(own.overlap, segments, "share"),
         top_k=TOP_K,
     )
+
+
+def _not_negative(estimate: Estimate) -> Estimate:
+    """A divergence is never below 0, whatever the interval's formula says."""
+    return estimate.model_copy(update={"low": max(0.0, estimate.low)})
 
 
 def _largest(texts: Sequence[ScoredText], kl: Doubles, segments: Sequence[int]) -> Extreme:

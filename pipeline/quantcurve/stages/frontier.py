@@ -109,8 +109,8 @@ def _noise_sentence(fast: Point, slow: Point, decode_tokens: int) -> str | None:
         return None
     if (ratio.high - ratio.low) / 2 <= NOISY_HALF_WIDTH:
         return None
-    speeds = (f"{p.name} ({decode_tokens / median(p.decode_s):.3g} tokens/s)" for p in (fast, slow))
+    speeds = (f"{p.name} (median {decode_tokens / median(p.decode_s):,.0f} tokens/s)" for p in (fast, slow))
     return (
-        f"the machine was too noisy to tell the decode speeds of {' and '.join(speeds)} apart: "
-        f"ratio {ratio.value:.3f}, {100 * ratio.level:.4g} % interval {ratio.low:.3f} to {ratio.high:.3f}"
+        f"the machine was too noisy to tell the decode speeds of {' and '.join(speeds)} apart: round by round the "
+        f"ratio is {ratio.value:.2f}, {100 * ratio.level:.4g} % interval {ratio.low:.2f} to {ratio.high:.2f}"
     )

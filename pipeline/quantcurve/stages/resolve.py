@@ -105,7 +105,7 @@ def quantize(reference: Reference, names: Sequence[str], session: Session) -> li
             )
             made.append(Variant(name, artifact.folder / "model.gguf", file))
         except BackendError as error:
-            made.append(Failed(name, error.message, str(session.log(name))))
+            made.append(Failed(name, error.message.removeprefix(f"{name}: "), str(session.log(name))))
     session.progress(Event("quantize", len(names), len(names), "done"))
     return made
 

@@ -1,0 +1,140 @@
+"""What the commands of cli.py share: options, printing, progress, and how a command ends. Only cli.py uses it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from quantcurve.recipe import LoadedRecipe
+    from quantcurve.results import RunResult
+    from quantcurve.session import Progress
+
+BUG, INTERRUPTED, TERMINATED = 70, 130, 143
+
+
+class Device(StrEnum):
+    """Where engines compute."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class Stage(StrEnum):
+    """Stages that can be redone."""
+
+    resolve = "resolve"
+    tokenize = "tokenize"
+    quantize = "quantize"
+    screen = "screen"
+    benchmark = "benchmark"
+
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder or its results.json.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Table for a pull request or a model card.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.  [default: physical cores]")]
+DeviceOption = Annotated[Device, typer.Option(help="Where engines compute.")]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="Folder of the store.  [default: $QUANTCURVE_CACHE or the user's cache]")
+]
+
+
+def terminate(number: int, frame: object) -> None:
+    """End as after Ctrl-C: engines are stopped and temporary folders removed."""
+    sys.exit(TERMINATED)
+
+
+def print_version(wanted: bool) -> None:
+    """Answer --version and end."""
+    if wanted:
+        from quantcurve import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def load_recipe(recipe: str) -> LoadedRecipe:
+    """A recipe by its path, or by the name of a shipped one."""
+    from quantcurve import resources
+    from quantcurve.recipe import load
+
+    path = Path(recipe)
+    shipped = resources.folder("recipes") / f"{recipe}.yaml"
+    return load(shipped if not path.exists() and path.suffix == "" and shipped.is_file() else path)
+
+
+def show(result: RunResult, json: bool, markdown: bool) -> None:
+    """Print a run on standard output in one of the three forms."""
+    if json:
+        typer.echo(result.model_dump_json(indent=1))
+    elif markdown:
+        from quantcurve.report.markdown import markdown as render
+
+        typer.echo(render(result))
+    else:
+        from quantcurve.report.table import table
+
+        console().print(table(result))
+
+
+def console() -> Console:
+    """Standard output with rich, colours only on a terminal."""
+    from rich.console import Console
+
+    return Console(soft_wrap=False, highlight=False)
+
+
+def say(text: str, quiet: bool) -> None:
+    """A line for the user, on standard error."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """On Ctrl-C say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("quantcurve: interrupted; run the same command again to go on from what was finished", quiet=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def traceback_text() -> str:
+    """The traceback of the exception that is being handled."""
+    import traceback
+
+    return traceback.format_exc()
+
+
+def crash_log() -> str:
+    """Write that traceback to a file and give its path."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", prefix="quantcurve-crash-", suffix=".log", delete=False) as log:
+        log.write(traceback_text())
+    return log.name
+
+
+@contextmanager
+def watched(quiet: bool, verbose: bool) -> Iterator[Progress]:
+    """Progress as bars on a terminal, as lines elsewhere, or none."""
+    from quantcurve.report.progress import bars, lines, nothing
+
+    if quiet:
+        yield nothing
+    elif sys.stderr.isatty() and not verbose:
+        with bars() as progress:
+            yield progress
+    else:
+        yield lines(verbose)
