@@ -151,7 +151,7 @@ def _x_axis(marks: Sequence[Mark], reference_x: float | None) -> Axis:
     if reference_x is not None and max(high, reference_x) - min(low, reference_x) <= 2 * (high - low):
         low, high = min(low, reference_x), max(high, reference_x)
     margin = 0.08 * (high - low) or 0.1 * abs(high)
-    return Axis(low - margin, high + margin)
+    return Axis(max(0.0, low - margin), high + margin)
 
 
 def _y_axis(marks: Sequence[Mark]) -> Axis:
