@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import PUBLIC_DATA
 from quantcurve.engines import llamacpp_child, llamacpp_files
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
@@ -193,3 +194,18 @@ def test_perplexities_are_those_that_llama_perplexity_printed(smollm2_variants, 
             child.call(llamacpp_child.open_model, smollm2_variants[name], config)
             found = float(np.exp(child.call(llamacpp_child.score, windows, None, None).nll.mean()))
             assert found == pytest.approx(expected, rel=1e-4), name
+
+
+@pytest.mark.real
+@pytest.mark.public_data
+def test_perplexity_of_wikitext_is_that_of_llama_perplexity(smollm2_variants, tmp_path):
+    """8 windows of 512 of WikiText-2's test text; llama-perplexity --chunks 8 printed these."""
+    path = PUBLIC_DATA / "general" / "wikitext2_raw_test.txt"
+    config = EngineConfig(threads=default_threads(), window_tokens=512, sequences=4)
+    with Child("wikitext", tmp_path / "log") as child:
+        tokens = child.call(llamacpp_files.tokenize, smollm2_variants["F16"], [path.read_text(encoding="utf-8")])[0]
+        windows = cut("wikitext", tokens, Windows(tokens=512), 8, 0).windows
+        for name, printed in (("F16", 24.4980), ("Q4_0", 29.7331)):
+            child.call(llamacpp_child.open_model, smollm2_variants[name], config)
+            found = float(np.exp(child.call(llamacpp_child.score, windows, None, None).nll.mean()))
+            assert found == pytest.approx(printed, rel=1e-4), name
