@@ -219,9 +219,9 @@ def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
-        ("own.txt", "gone.txt", RecipeError, "gone.txt cannot be read"),
-        ("tokens: 64", "tokens: 2048", RecipeError, "too short"),
-        ("embedded:chat", "embedded:chit", RecipeError, "the strata are chat, code"),
+        ("own.txt", "gone.txt", RecipeError, r"recipe.yaml:5: texts.1.source: text own: .*gone.txt cannot be read"),
+        ("tokens: 64", "tokens: 2048", RecipeError, r"recipe.yaml:3: texts: text own: too short"),
+        ("embedded:chat", "embedded:chit", RecipeError, r"recipe.yaml:4: .* the strata are chat, code"),
         ("source: own.txt", "source: own.jsonl", RecipeError, "own.jsonl has records; name the one"),
     ],
 )

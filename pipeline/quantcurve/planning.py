@@ -14,7 +14,7 @@ import numpy as np
 from quantcurve import machine, sources
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError
-from quantcurve.recipe import Benchmark, LoadedRecipe, Recipe
+from quantcurve.recipe import Benchmark, LoadedRecipe, Recipe, at
 from quantcurve.results import Frozen, ModelFile
 from quantcurve.run import REFERENCE, Where, open_session
 from quantcurve.session import Session
@@ -103,11 +103,12 @@ def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
 
 
 def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
-    recipe, base = loaded.recipe, loaded.path.parent
-    texts = load_texts(recipe, base)
+    recipe = loaded.recipe
+    texts = load_texts(loaded)
     with tempfile.TemporaryDirectory(prefix="quantcurve-plan-") as logs:
         session = open_session(where._replace(logs=Path(logs)), remember=False)
-        located = sources.locate(recipe.model.source, base)
+        with at(loaded, "model", "source"):
+            located = sources.locate(recipe.model.source, loaded.path.parent)
         known = _look_up(recipe, texts, located, session)
         sizes = _sizes(located, known, recipe, session)
     rates = _measure_rates(session.threads)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import io
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -181,6 +182,17 @@ def load(path: Path | str) -> LoadedRecipe:
     except ValidationError as error:
         raise RecipeError("\n".join(_explain_all(path, data, error.errors(include_url=False)))) from error
     return LoadedRecipe(recipe, path, text)
+
+
+@contextmanager
+def at(loaded: LoadedRecipe, *location: str | int) -> Iterator[None]:
+    """Put the place in the recipe before the message of a RecipeError that leaves the block."""
+    try:
+        yield
+    except RecipeError as error:
+        line = _line(_parse(loaded.path, loaded.text), location)
+        field = ".".join(str(part) for part in location)
+        raise RecipeError(f"{loaded.path}:{line}: {field}: {error}") from error
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> str:

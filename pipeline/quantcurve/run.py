@@ -14,7 +14,7 @@ from quantcurve.engines import llamacpp
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.errors import RecipeError
-from quantcurve.recipe import LoadedRecipe, Recipe
+from quantcurve.recipe import LoadedRecipe, Recipe, at
 from quantcurve.results import (
     Frozen,
     Missing,
@@ -92,19 +92,18 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
         PrerequisiteError: something is missing on this machine.
         BackendError: the reference cannot be made or measured; what fails for one variant is in its result.
     """
-    recipe, base = loaded.recipe, loaded.path.parent
     session = open_session(where or Where(), progress)
     session.store.sweep()
-    texts = load_texts(recipe, base)
+    texts = load_texts(loaded)
     with session.store.in_use():
         return _run(loaded, texts, session)
 
 
 def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) -> RunResult:
     recipe, base = loaded.recipe, loaded.path.parent
-    with session.timed("resolve"):
+    with session.timed("resolve"), at(loaded, "model", "source"):
         reference = resolve.resolve(recipe.model, base, session)
-    with session.timed("tokenize"):
+    with session.timed("tokenize"), at(loaded, "texts"):
         windowed = tokenize.tokenize(recipe, texts, reference, session)
     with session.timed("quantize"):
         made = resolve.quantize(reference, recipe.variants.gguf, session)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from quantcurve import resources
 from quantcurve.engines.base import Tokens
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.recipe import MIN_WINDOWS, Recipe, Text, Windows
+from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Text, Windows, at
 from quantcurve.results import Frozen
 
 PARTS = ("held_out", "calibration")
@@ -88,19 +88,20 @@ def load_text(text: Text, base: Path) -> LoadedText:
     return LoadedText(text.name, text.source, content, hashlib.sha256(raw).hexdigest(), len(raw))
 
 
-def load_texts(recipe: Recipe, base: Path) -> list[LoadedText]:
+def load_texts(loaded: LoadedRecipe) -> list[LoadedText]:
     """All evaluation texts of a recipe.
 
     Raises:
         RecipeError: as `load_text`, or two texts are the same (they would count as independent evidence).
         PrerequisiteError: as `load_text`.
     """
-    texts = [load_text(text, base) for text in recipe.texts]
-    seen: dict[str, str] = {}
-    for text in texts:
-        if other := seen.get(text.content_hash):
-            raise RecipeError(f"texts {other} and {text.name} are the same text; leave one out")
-        seen[text.content_hash] = text.name
+    texts: list[LoadedText] = []
+    for index, entry in enumerate(loaded.recipe.texts):
+        with at(loaded, "texts", index, "source"):
+            text = load_text(entry, loaded.path.parent)
+            if twin := next((t.name for t in texts if t.content_hash == text.content_hash), None):
+                raise RecipeError(f"texts {twin} and {text.name} are the same text; leave one out")
+        texts.append(text)
     return texts
 
 
