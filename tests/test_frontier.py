@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quantcurve.results import Estimate, Missing
 from quantcurve.stages.frontier import Point, Standing, is_faster, pareto, speed_ratio, speed_warnings
+from quantcurve.stages.route import Route
 
 WINDOWS = 16
 NOISE = np.array([1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0] * 2)  # mean 0, and little of it at low frequency
@@ -23,8 +24,13 @@ def kl(mean: float, noise: float = 0.0, seed: int = 0) -> NDArray[np.float64]:
     return np.asarray(mean + noise * (wobble - wobble.mean()))
 
 
+def along(*counts: int) -> Route:
+    """Windows of texts, visited in their order."""
+    return Route(np.arange(sum(counts), dtype=np.int32), counts, whole=True)
+
+
 def standings(*points: Point) -> dict[str, Standing]:
-    return {s.name: s for s in pareto(points, [WINDOWS])}
+    return {s.name: s for s in pareto(points, along(WINDOWS))}
 
 
 def test_better_on_one_axis_and_equal_on_the_others_dominates() -> None:
@@ -104,8 +110,8 @@ def test_intervals_follow_the_texts() -> None:
     # the same windows as two texts: the variance inside each is what counts
     steps = np.repeat([0.0, 0.02], WINDOWS // 2) + 0.0005 * NOISE
     points = [Point("a", kl(0.1), 90), Point("b", kl(0.1) + steps, 90)]
-    assert pareto(points, [WINDOWS])[1].tied_with == ("a",)
-    assert pareto(points, [WINDOWS // 2, WINDOWS // 2])[1].tied_with == ()
+    assert pareto(points, along(WINDOWS))[1].tied_with == ("a",)
+    assert pareto(points, along(WINDOWS // 2, WINDOWS // 2))[1].tied_with == ()
 
 
 @given(some.data())
@@ -122,7 +128,7 @@ def test_domination_has_no_cycle_and_the_front_is_never_empty(data: some.DataObj
         )
         for i in range(count)
     ]
-    found = pareto(points, [4])
+    found = pareto(points, along(4))
     tuple(TopologicalSorter({s.name: s.dominated_by for s in found}).static_order())  # raises CycleError
     assert any(s.on_front for s in found)
     assert all(s.on_front == (not s.dominated_by) for s in found)
@@ -131,7 +137,7 @@ def test_domination_has_no_cycle_and_the_front_is_never_empty(data: some.DataObj
 
 
 def test_no_points_no_standings() -> None:
-    assert pareto([], [WINDOWS]) == ()
+    assert pareto([], along(WINDOWS)) == ()
 
 
 def test_ratio_is_of_speeds_and_not_of_seconds() -> None:

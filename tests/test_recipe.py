@@ -42,13 +42,13 @@ def message(folder: Path, text: str | bytes) -> str:
 
 def test_reads_a_recipe_and_fills_in_defaults(tmp_path: Path) -> None:
     recipe = load(write(tmp_path, GOOD)).recipe
-    assert recipe.variants.gguf == ("Q8_0", "Q4_0")
+    assert [v.label for v in recipe.variants.gguf] == ["Q8_0", "Q4_0"]
     assert (recipe.windows.tokens, recipe.screen.discard_above_percent, recipe.screen.suspect_above_percent) == (
         512,
         5.0,
         3.0,
     )
-    assert recipe.window_limit(recipe.texts[0]) == 3
+    assert recipe.windows.limit_of(recipe.texts[0]) == 3
 
 
 def test_every_shipped_recipe_is_valid() -> None:

@@ -210,7 +210,7 @@ def test_markdown_has_every_column_with_bounds(full_run: RunResult) -> None:
     header = cells(lines[0])
     assert header[3:] == [
         "size (MiB)", "bits/weight", "PPL ratio", "KL mean (nats)", "KL p99 (nats)", "top-1 (%)", "prefill (t/s)",
-        "decode (t/s)", "TTFT (ms)", "memory (MiB)",
+        "decode (t/s)", "TTFT (ms)", "memory (MiB)", "windows",
     ]  # fmt: skip
     row = next(cells(line) for line in lines if line.startswith("| Q5_0 "))
     assert row[:3] == ["Q5_0", "keep", "\\*"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,17 +14,22 @@ import numpy as np
 from quantcurve import machine, sources
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError
-from quantcurve.recipe import Benchmark, LoadedRecipe, Recipe, at
-from quantcurve.results import Frozen, ModelFile
-from quantcurve.run import REFERENCE, Where, open_session
+from quantcurve.metrics import sequential
+from quantcurve.recipe import Benchmark, GgufVariant, LoadedRecipe, Recipe, Windows, at
+from quantcurve.results import Frozen, ImatrixResult
+from quantcurve.run import Where, open_session, reference_model, variant_model
 from quantcurve.session import Session
-from quantcurve.stages import benchmark, resolve, screen, tokenize
-from quantcurve.texts import LoadedText, load_texts
+from quantcurve.stages import benchmark, imatrix, resolve, screen, tokenize
+from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
+from quantcurve.stages.scoring import REFERENCE, Model
+from quantcurve.texts import LoadedText, load_calibration, load_texts
 
 BYTES_PER_TOKEN = 3.5
 """Of English text, where the text is not tokenised yet."""
 PREFILL_EFFICIENCY = 0.75
 """Share of a plain matrix product's speed that scoring and prefill reach."""
+TYPICAL_WINDOWS = 96
+"""That a variant takes until the screen has judged it and its KL divergence is known well enough."""
 QUANTIZE_WEIGHTS_PER_S = 3e7
 """Of one core; K-quants, the slowest common types."""
 
@@ -80,13 +85,14 @@ class _Sizes(NamedTuple):
 class _Known:
     """What the store holds of this recipe."""
 
-    reference: resolve.ReferenceStep | None = None
-    reference_path: Path | None = None
+    reference: resolve.Reference | None = None
     windowed: list[tokenize.Windowed | None] = field(default_factory=list)
-    hashes: dict[str, str] = field(default_factory=dict)
-    """Content hashes of the reference and the variants that are there."""
+    matrix_hash: str | None = None
+    """Of the importance matrix, if one is wanted and there is one."""
+    models: dict[str, Model] = field(default_factory=dict)
+    """The reference and the variants that are there."""
     scored: set[str] = field(default_factory=set)
-    """Models with scores on all windows."""
+    """Models whose whole way through the screen is there."""
     timed: bool = False
 
 
@@ -109,96 +115,142 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
         session = open_session(where._replace(logs=Path(logs)), remember=False)
         with at(loaded, "model", "source"):
             located = sources.locate(recipe.model.source, loaded.path.parent)
-        known = _look_up(recipe, texts, located, session)
-        sizes = _sizes(located, known, recipe, session)
+        known = _look_up(loaded, texts, located, session)
+        with at(loaded, "variants", "gguf"):
+            sizes = _sizes(located, known, recipe, session)
     rates = _measure_rates(session.threads)
-    steps = [
-        PlannedStep(
-            stage="resolve",
-            what=recipe.model.source,
-            cached=known.reference is not None,
-            disk_bytes=sizes.reference,
-            seconds=3 * sizes.reference / rates.memory_bytes_per_s,
-        ),
-        *(
-            PlannedStep(stage="tokenize", what=text.name, cached=found is not None, seconds=0.5)
-            for text, found in zip(texts, known.windowed, strict=True)
-        ),
-        *(_quantize_step(name, sizes, known, session) for name in recipe.variants.gguf),
-        *_screen_steps(recipe, texts, sizes, rates, known),
-    ]
-    if recipe.benchmark:
-        steps.append(_benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed))
     return Plan(
         name=recipe.name,
-        steps=tuple(steps),
+        steps=tuple(_steps(recipe, texts, known, sizes, rates, session)),
         memory_bytes=int(1.5 * sizes.reference) + 200 * 2**20,
         disk_free_bytes=machine.free_disk_bytes(session.store.folder),
         memory_available_bytes=machine.available_memory_bytes(),
     )
 
 
-def _look_up(recipe: Recipe, texts: Sequence[LoadedText], located: sources.Located, session: Session) -> _Known:
+def _steps(
+    recipe: Recipe, texts: Sequence[LoadedText], known: _Known, sizes: _Sizes, rates: _Rates, session: Session
+) -> Iterator[PlannedStep]:
+    yield PlannedStep(
+        stage="resolve",
+        what=recipe.model.source,
+        cached=known.reference is not None,
+        disk_bytes=sizes.reference,
+        seconds=3 * sizes.reference / rates.memory_bytes_per_s,
+    )
+    for text, found in zip(texts, known.windowed, strict=True):
+        yield PlannedStep(stage="tokenize", what=text.name, cached=found is not None, seconds=0.5)
+    if any(v.imatrix for v in recipe.variants.gguf):
+        yield _imatrix_step(recipe, known, sizes, rates)
+    for variant in recipe.variants.gguf:
+        yield _quantize_step(variant, sizes, known, session)
+    yield from _screen_steps(recipe, texts, sizes, rates, known)
+    yield from _cache_steps(recipe, sizes, rates)
+    if recipe.benchmark:
+        yield _benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed)
+
+
+def _look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.Located, session: Session) -> _Known:
     """Follow the keys from stage to stage as far as the store has results."""
-    known = _Known(windowed=[None] * len(texts))
+    recipe, known = loaded.recipe, _Known(windowed=[None] * len(texts))
     source_hash = sources.content_hash(located, session.store.hash_file)
     found = session.peek(
         "resolve", resolve.reference_inputs(recipe.model, source_hash, session.engine), resolve.ReferenceStep
     )
     if found is None:
         return known
-    known.reference, folder = found
-    known.reference_path = located.path if known.reference.is_source else folder / "model.gguf"
-    reference_hash = known.hashes[REFERENCE] = known.reference.file.content_hash
-    for name in recipe.variants.gguf:
-        inputs = resolve.VariantInputs(reference_hash=reference_hash, file_type=name, engine=session.engine)
-        if variant := session.peek("quantize", inputs, ModelFile):
-            known.hashes[name] = variant[0].content_hash
+    step, folder = found
+    path = located.path if step.is_source else folder / "model.gguf"
+    known.reference = resolve.Reference(path, located.description, step)
+    known.models[REFERENCE] = reference_model(known.reference)
+    reference_hash = step.file.content_hash
     known.windowed = [
-        tokenize.find(recipe, entry, text, reference_hash, session)
+        tokenize.find(entry, text, recipe.windows, recipe.seed, reference_hash, session)
         for entry, text in zip(recipe.texts, texts, strict=True)
     ]
+    known.matrix_hash = _matrix_hash(loaded, texts, reference_hash, session)
+    for entry in recipe.variants.gguf:
+        inputs = resolve.variant_inputs(entry, reference_hash, known.matrix_hash, session.engine)
+        if (not entry.imatrix or known.matrix_hash) and (
+            variant := session.peek("quantize", inputs, resolve.VariantStep)
+        ):
+            made = resolve.Variant(entry, variant[1] / "model.gguf", variant[0])
+            known.models[entry.label] = variant_model(made)
     _look_up_figures(recipe, known, session)
     return known
+
+
+def _matrix_hash(
+    loaded: LoadedRecipe, evaluation: Sequence[LoadedText], reference_hash: str, session: Session
+) -> str | None:
+    """Of the importance matrix, if a variant wants one and it is there."""
+    recipe, settings = loaded.recipe, loaded.recipe.imatrix
+    if not any(v.imatrix for v in recipe.variants.gguf):
+        return None
+    if settings.file:
+        with at(loaded, "imatrix", "file"):
+            return imatrix.read(loaded.path.parent / Path(settings.file).expanduser(), session).result.content_hash
+    windows = Windows(tokens=settings.window_tokens, limit=settings.limit)
+    found = [
+        tokenize.find(entry, text, windows, recipe.seed, reference_hash, session)
+        for entry, text in zip(settings.texts, load_calibration(loaded, evaluation), strict=True)
+    ]
+    windowed = [w for w in found if w is not None]
+    if len(windowed) < len(found):
+        return None
+    config = session.scoring_config(recipe.engine, settings.window_tokens)
+    inputs = imatrix.inputs_of(reference_hash, windowed, config, session.engine)
+    made = session.peek("imatrix", inputs, ImatrixResult)
+    return made[0].content_hash if made else None
 
 
 def _look_up_figures(recipe: Recipe, known: _Known, session: Session) -> None:
     windowed = [w for w in known.windowed if w is not None]
     if len(windowed) < len(known.windowed):
         return
-    config = session.scoring_config(recipe.engine, recipe.windows.tokens)
-    chunks = screen.chunks(windowed, config.sequences)
-    for name, model_hash in known.hashes.items():
-        against = None if name == REFERENCE else known.hashes[REFERENCE]
-        keys = (screen.score_inputs(model_hash, against, chunk, config, session.engine) for chunk in chunks)
-        if all(session.cached("screen", key) for key in keys):
-            known.scored.add(name)
+    reference, *variants = known.models.values()
+    if len(variants) == len(recipe.variants.gguf):
+        config, along = session.scoring_config(recipe.engine, recipe.windows.tokens), route(windowed, recipe.seed)
+        known.scored = screen.stored(reference, variants, windowed, along, recipe.screen, config, session)
     if recipe.benchmark:
-        inputs = benchmark.speed_inputs(recipe, recipe.benchmark, list(known.hashes.values()), session)
+        timed = [benchmark.TimedModel(content_hash=m.content_hash, cache=m.cache) for m in known.models.values()]
+        inputs = benchmark.speed_inputs(recipe, recipe.benchmark, timed, session)
         known.timed = session.cached("benchmark", inputs)
 
 
 def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Session) -> _Sizes:
-    from quantcurve.engines import llamacpp_files
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize
 
-    if located.kind == "hf_folder" and known.reference_path is None:
+    labels = [v.label for v in recipe.variants.gguf]
+    if located.kind == "hf_folder" and known.reference is None:
         weight_bytes = sum(p.stat().st_size for p in located.path.iterdir() if p.suffix in {".safetensors", ".bin"})
-        unknown = "size known when the model is converted"
-        return _Sizes(weight_bytes // 2, weight_bytes, dict.fromkeys(recipe.variants.gguf, unknown))
-    path = known.reference_path or located.path
+        return _Sizes(weight_bytes // 2, weight_bytes, dict.fromkeys(labels, "size known when the model is converted"))
+    path = known.reference.path if known.reference else located.path
+    specs = [llamacpp_quantize.SizeSpec(v.type, v.tensors, v.imatrix) for v in recipe.variants.gguf]
     with Child("plan", session.log("plan")) as child:
         header = child.call(llamacpp_files.header, path)
-        variants = child.call(llamacpp_files.quantized_size_bytes, path, list(recipe.variants.gguf), session.threads)
+        sizes = child.call(llamacpp_quantize.planned_sizes, path, specs)
     weights = sum(t.weights for t in header.tensors)
-    return _Sizes(weights, known.reference.file.size_bytes if known.reference else 2 * weights, variants)
+    reference = known.reference.step.file.size_bytes if known.reference else 2 * weights
+    return _Sizes(weights, reference, dict(zip(labels, sizes, strict=True)))
 
 
-def _quantize_step(name: str, sizes: _Sizes, known: _Known, session: Session) -> PlannedStep:
-    size = sizes.variants[name]
+def _imatrix_step(recipe: Recipe, known: _Known, sizes: _Sizes, rates: _Rates) -> PlannedStep:
+    settings = recipe.imatrix
+    if settings.file:
+        return PlannedStep(stage="imatrix", what=settings.file, cached=True)
+    names = ", ".join(t.name for t in settings.texts)
+    windows = sum(min(settings.limit or TYPICAL_WINDOWS, t.windows or TYPICAL_WINDOWS) for t in settings.texts)
+    seconds = windows * settings.window_tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
+    return PlannedStep(stage="imatrix", what=names, cached=known.matrix_hash is not None, seconds=seconds)
+
+
+def _quantize_step(variant: GgufVariant, sizes: _Sizes, known: _Known, session: Session) -> PlannedStep:
+    size = sizes.variants[variant.label]
     return PlannedStep(
         stage="quantize",
-        what=name,
-        cached=name in known.hashes,
+        what=variant.label,
+        cached=variant.label in known.models,
         disk_bytes=size if isinstance(size, int) else 0,
         seconds=sizes.weights / QUANTIZE_WEIGHTS_PER_S / session.threads,
         note="" if isinstance(size, int) else size,
@@ -207,34 +259,51 @@ def _quantize_step(name: str, sizes: _Sizes, known: _Known, session: Session) ->
 
 def _screen_steps(
     recipe: Recipe, texts: Sequence[LoadedText], sizes: _Sizes, rates: _Rates, known: _Known
-) -> list[PlannedStep]:
+) -> Iterator[PlannedStep]:
     windows = sum(_window_count(recipe, i, text, known) for i, text in enumerate(texts))
-    seconds = windows * recipe.windows.tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
-    return [
-        PlannedStep(
+    early = not recipe.screen.exhaustive and windows > sequential.MIN_WINDOWS
+    taken = min(windows, TYPICAL_WINDOWS) if early else windows
+    seconds = taken * recipe.windows.tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
+    counted = f"{sequential.MIN_WINDOWS} to {windows}" if early else str(windows)
+    for name in (REFERENCE, *(v.label for v in recipe.variants.gguf)):
+        yield PlannedStep(
             stage="screen",
-            what=f"{name}, {windows} windows of {recipe.windows.tokens}",
+            what=f"{name}, {counted} windows of {recipe.windows.tokens}",
             cached=name in known.scored,
-            disk_bytes=_scratch_bytes(known) if name == REFERENCE else 0,
+            disk_bytes=_scratch_bytes(recipe.seed, known) if name == REFERENCE else 0,
             seconds=seconds,
         )
-        for name in (REFERENCE, *recipe.variants.gguf)
-    ]
 
 
-def _scratch_bytes(known: _Known) -> int:
+def _cache_steps(recipe: Recipe, sizes: _Sizes, rates: _Rates) -> Iterator[PlannedStep]:
+    """Of the stage that compares KV caches; whether it is in the store is only seen when it runs."""
+    settings = recipe.kv_cache
+    tokens = settings.short_windows * recipe.windows.tokens + settings.long_windows * settings.long_context_tokens
+    for variant in recipe.variants.gguf:
+        if variant.cache.label():
+            yield PlannedStep(
+                stage="kv_cache",
+                what=f"{variant.label}, at {recipe.windows.tokens} and {settings.long_context_tokens} tokens",
+                cached=False,
+                seconds=5 * tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY),
+                note="at most",
+            )
+
+
+def _scratch_bytes(seed: int, known: _Known) -> int:
     """Reference logits of the largest chunk, on disk for a moment."""
     found = [w for w in known.windowed if w is not None]
-    if not found:
-        return screen.SCRATCH_BYTES
-    return max(screen.logits_bytes(c.windows.shape, found[c.text].step.vocabulary) for c in screen.chunks(found, 1))
+    if len(found) < len(known.windowed) or not found:
+        return SCRATCH_BYTES
+    vocabulary = found[0].step.vocabulary
+    return max(logits_bytes(c.windows.shape, vocabulary) for c in chunks(found, route(found, seed), 1))
 
 
 def _window_count(recipe: Recipe, index: int, text: LoadedText, known: _Known) -> int:
     if found := known.windowed[index]:
         return len(found.windows)
     whole = int(text.size_bytes / BYTES_PER_TOKEN / recipe.windows.tokens)
-    limit = recipe.window_limit(recipe.texts[index])
+    limit = recipe.windows.limit_of(recipe.texts[index])
     return whole if limit is None else min(limit, whole)
 
 

@@ -6,21 +6,24 @@ pydantic. Errors read `FILE:LINE: field: what is wrong (got VALUE); did you mean
 
 from __future__ import annotations
 
-import difflib
-import io
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from quantcurve import recipe_errors
+from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes
 from quantcurve.engines.gguf_types import BY_NAME
+from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import RecipeError
 from quantcurve.results import Frozen
 
+STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_context", "safety_refusal", "tool_use")
+"""Embedded texts (calib/strata); each has a calibration and a held-out part."""
 MIN_WINDOWS = 2
 """An interval needs two windows; llama-perplexity refuses less as well."""
 
@@ -54,6 +57,9 @@ class Text(Frozen):
     )
 
 
+CALIBRATION = tuple(Text(name=s, source=f"embedded:{s}/calibration") for s in STRATA)
+
+
 class Windows(Frozen):
     """How texts are cut: disjoint windows, the second half of each is scored (llama-perplexity's rule)."""
 
@@ -64,6 +70,10 @@ class Windows(Frozen):
         description="which windows, where there is a limit: the first ones (as llama-perplexity --chunks) or a "
         "seeded sample",
     )
+
+    def limit_of(self, text: Text) -> int | None:
+        """Largest number of windows of one text: its own, or the limit of all."""
+        return self.limit if text.windows is None else text.windows
 
     @field_validator("tokens")
     @classmethod
@@ -78,6 +88,9 @@ class Screen(Frozen):
 
     discard_above_percent: float = Field(5.0, gt=0, le=1000)
     suspect_above_percent: float = Field(3.0, gt=0, le=1000)
+    exhaustive: bool = Field(
+        False, description="measure every variant on every window; else each stops when it is judged"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Screen:
@@ -107,6 +120,15 @@ class Benchmark(Frozen):
     repetitions: int = Field(5, ge=3, le=1000, description="rounds over all variants (-r)")
 
 
+def _known_cache(value: str) -> str:
+    if value not in CACHE_TYPES:
+        raise PydanticCustomError("cache_type", "unknown KV cache type", {"candidates": list(CACHE_TYPES)})
+    return value
+
+
+CacheType = Annotated[str, AfterValidator(_known_cache), Field(json_schema_extra={"enum": list(CACHE_TYPES)})]
+
+
 def _known_type(value: str) -> str:
     if value not in BY_NAME:
         raise PydanticCustomError("gguf_type", "unknown GGUF type", {"candidates": list(BY_NAME)})
@@ -116,17 +138,86 @@ def _known_type(value: str) -> str:
 GgufType = Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(BY_NAME)})]
 
 
+def _or_type(schema: dict[str, Any]) -> None:
+    """A variant may be written as its type alone."""
+    whole = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string", "enum": list(BY_NAME)}, whole]
+
+
+class GgufVariant(Frozen):
+    """One variant: how its weights are written, and their KV cache. `Q4_K_M` is short for {type: Q4_K_M}."""
+
+    model_config = ConfigDict(json_schema_extra=_or_type)
+
+    type: GgufType = Field(description="file type, as `quantcurve types` lists them")
+    name: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[\w.+-]+$")
+    imatrix: bool = Field(False, description="weigh errors by the recipe's importance matrix")
+    tensors: tuple[TensorRule, ...] = Field((), description="types of single tensors; the first pattern that matches")
+    kv: CacheType | None = Field(None, description="type of the KV cache, K and V")
+    k: CacheType | None = Field(None, description="type of K alone")
+    v: CacheType | None = Field(None, description="type of V alone; a quantised one needs flash attention")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> GgufVariant:
+        if self.kv and (self.k or self.v):
+            raise PydanticCustomError("kv", "kv is short for both k and v: give kv, or k and v")
+        return self
+
+    @property
+    def cache(self) -> CacheTypes:
+        """Types of its KV cache."""
+        return CacheTypes(k=self.kv or self.k or "f16", v=self.kv or self.v or "f16")
+
+    @property
+    def label(self) -> str:
+        """Its name, or one made of what it is."""
+        parts = (self.type, "imatrix" * self.imatrix, "tensors" * bool(self.tensors), self.cache.label())
+        return self.name or "+".join(part for part in parts if part)
+
+
 class Variants(Frozen):
     """Which variants are made."""
 
-    gguf: tuple[GgufType, ...] = Field(min_length=1, description="file types as `quantcurve types` lists them")
+    gguf: tuple[GgufVariant, ...] = Field(min_length=1)
 
     @field_validator("gguf")
     @classmethod
-    def _check(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        if repeated := {v for v in values if values.count(v) > 1}:
+    def _check(cls, values: tuple[GgufVariant, ...]) -> tuple[GgufVariant, ...]:
+        labels = [v.label for v in values]
+        if repeated := {n for n in labels if labels.count(n) > 1}:
             raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
+        if taken := {"reference"} & {n.casefold() for n in labels}:
+            raise PydanticCustomError("reserved", "a variant cannot be named '{name}'", {"name": taken.pop()})
         return values
+
+
+class Imatrix(Frozen):
+    """The importance matrix of variants with `imatrix: true`: computed from calibration texts, or a file."""
+
+    file: str | None = Field(None, min_length=1, description="one that you have (GGUF or .dat), relative to the recipe")
+    texts: tuple[Text, ...] = Field(CALIBRATION, min_length=1, description="calibration texts, not among `texts`")
+    window_tokens: int = Field(512, ge=32, le=1_048_576, description="llama-imatrix -c")
+    limit: int | None = Field(None, ge=1, description="at most so many windows of each text")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Imatrix:
+        if self.file and self.model_fields_set & {"texts", "window_tokens", "limit"}:
+            raise PydanticCustomError("imatrix", "give a file, or texts to compute it from")
+        return self
+
+
+class KvCache(Frozen):
+    """How variants with another KV cache are compared with the same weights and an F16 cache."""
+
+    long_context_tokens: int = Field(4096, ge=64, le=1_048_576, multiple_of=2, description="beside windows.tokens")
+    long_windows: int = Field(4, ge=MIN_WINDOWS, description="at most so many windows of the long context")
+    short_windows: int = Field(32, ge=MIN_WINDOWS, description="at most so many windows of windows.tokens")
 
 
 class Recipe(Frozen):
@@ -138,6 +229,8 @@ class Recipe(Frozen):
     variants: Variants
     windows: Windows = Windows()
     screen: Screen = Screen()
+    imatrix: Imatrix = Imatrix()
+    kv_cache: KvCache = KvCache()
     engine: EngineSettings = EngineSettings()
     benchmark: Benchmark | None = Field(Benchmark(), description="null leaves speed out")
     seed: int = Field(0, ge=0, le=2**31 - 1)
@@ -152,9 +245,16 @@ class Recipe(Frozen):
             raise PydanticCustomError("reserved", "a text cannot be named 'all': that is the name of all together")
         return values
 
-    def window_limit(self, text: Text) -> int | None:
-        """Largest number of windows of one text: its own, or the recipe's for all."""
-        return self.windows.limit if text.windows is None else text.windows
+    @model_validator(mode="after")
+    def _flash(self) -> Recipe:
+        needing = [v.label for v in self.variants.gguf if v.cache.v not in FLOAT_CACHE_TYPES]
+        if needing and self.engine.flash_attention == "off":
+            raise PydanticCustomError(
+                "flash",
+                "engine.flash_attention is off, and the quantised V cache of {names} needs it",
+                {"names": ", ".join(needing)},
+            )
+        return self
 
 
 class LoadedRecipe(typing.NamedTuple):
@@ -175,12 +275,14 @@ def load(path: Path | str) -> LoadedRecipe:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(_unreadable(path, error)) from error
-    data = _parse(path, text)
+        raise RecipeError(recipe_errors.unreadable(path, error)) from error
+    data = recipe_errors.parse(path, text)
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError("\n".join(_explain_all(path, data, error.errors(include_url=False)))) from error
+        raise RecipeError(
+            "\n".join(recipe_errors.explain_all(path, data, error.errors(include_url=False), Recipe))
+        ) from error
     return LoadedRecipe(recipe, path, text)
 
 
@@ -190,105 +292,6 @@ def at(loaded: LoadedRecipe, *location: str | int) -> Iterator[None]:
     try:
         yield
     except RecipeError as error:
-        line = _line(_parse(loaded.path, loaded.text), location)
+        line = recipe_errors.line_of(recipe_errors.parse(loaded.path, loaded.text), location)
         field = ".".join(str(part) for part in location)
         raise RecipeError(f"{loaded.path}:{line}: {field}: {error}") from error
-
-
-def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        line = error.object.count(b"\n", 0, error.start) + 1
-        return f"{path}:{line}: the recipe is not UTF-8 text (byte {error.start}); save it as UTF-8"
-    near = ""
-    if path.parent.is_dir():
-        names = [p.name for p in path.parent.iterdir() if p.suffix in {".yaml", ".yml"}]
-        near = _suggest(path.name, names)
-    return f"{path}: the recipe cannot be read ({error.strerror}){near}"
-
-
-def _parse(path: Path, text: str) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        data = YAML(typ="rt").load(io.StringIO(text))
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = (error.problem or str(error)).strip()
-        raise RecipeError(f"{path}:{line}: not valid YAML: {problem}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}:1: not valid YAML: {str(error).strip().splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path}:1: a recipe is a mapping of keys (got {_show(data)}); see `quantcurve schema`")
-    return data
-
-
-def _explain_all(path: Path, data: Any, details: list[ErrorDetails]) -> list[str]:
-    """One line for each mistake, in the file's order; a list is not blamed for its items."""
-    places = [detail["loc"] for detail in details]
-    leaves = [d for d in details if not any(d["loc"] == p[: len(d["loc"])] and d["loc"] != p for p in places)]
-    return [_explain(path, data, d) for d in sorted(leaves, key=lambda d: _line(data, d["loc"]))]
-
-
-def _explain(path: Path, data: Any, detail: ErrorDetails) -> str:
-    location = [part for part in detail["loc"] if part not in {"function-after", "nullable"}]
-    field = ".".join(str(part) for part in location) or "recipe"
-    line = _line(data, location)
-    what, candidates = _what(detail, location)
-    value = detail["input"]
-    got = "" if detail["type"] == "missing" else f" (got {_show(value)})"
-    wrong_name = str(location[-1]) if detail["type"] == "extra_forbidden" and location else str(value)
-    return f"{path}:{line}: {field}: {what}{got}{_suggest(wrong_name, candidates)}"
-
-
-def _what(detail: ErrorDetails, location: Sequence[int | str]) -> tuple[str, list[str]]:
-    context = detail.get("ctx", {})
-    if detail["type"] == "extra_forbidden":
-        return "unknown key", _keys_at(location[:-1])
-    if detail["type"] == "missing":
-        return "required key is missing", []
-    if detail["type"] == "literal_error":
-        expected = str(context["expected"])
-        return f"must be one of {expected}", [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
-    message = detail["msg"]
-    return message[0].lower() + message[1:], list(context.get("candidates", []))
-
-
-def _keys_at(location: Sequence[int | str]) -> list[str]:
-    """Names of the keys that a place in the recipe may have."""
-    here: Any = Recipe
-    for part in location:
-        if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel):
-            here = _model_in(here.model_fields[part].annotation) if part in here.model_fields else None
-    return list(here.model_fields) if here is not None else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((m for arg in typing.get_args(annotation) if (m := _model_in(arg))), None)
-
-
-def _line(data: Any, location: Sequence[int | str]) -> int:
-    """Line of the deepest part of a location that the file has, counted from 1."""
-    line = 0
-    here: Any = data
-    for part in location:
-        try:
-            place = here.lc  # ruamel's record of lines and columns
-            line = place.key(part)[0] if isinstance(part, str) else place.item(part)[0]
-            here = here[part]
-        except (KeyError, IndexError, TypeError, AttributeError):
-            break
-    return line + 1
-
-
-def _show(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _suggest(name: str, candidates: Sequence[str]) -> str:
-    folded = {c.casefold(): c for c in candidates}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return f"; did you mean {folded[near[0]]}?" if near else ""

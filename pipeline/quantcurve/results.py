@@ -177,13 +177,58 @@ class Speed(Frozen):
     samples: SpeedSamples
 
 
+Decision = Literal["keep", "suspect", "at_line", "discard"]
+
+
 class ScreenVerdict(Frozen):
     """What the perplexity screen says of a variant."""
 
-    decision: Literal["keep", "suspect", "at_line", "discard"]
+    decision: Decision
     """`at_line`: the interval contains the suspect or the discard line, so the data cannot tell; such a
     variant is kept."""
     sentence: str
+    judged: Figure | None = None
+    """The ln-perplexity ratio that was judged, with its interval."""
+
+
+class ScreenEffort(Frozen):
+    """What the screen decoded, over the reference and all variants that did not fail."""
+
+    exhaustive: bool
+    """Whether the recipe asked for every window."""
+    tokens: int
+    whole_tokens: int
+    """What every model on every window would have been."""
+
+    @property
+    def saved_share(self) -> float:
+        """Fraction of `whole_tokens` that early stopping left out."""
+        return 1 - self.tokens / self.whole_tokens
+
+
+class CacheFigures(Frozen):
+    """What a variant's KV cache costs at one context length, and whether that adds to what its weights cost.
+
+    All on the same windows, which are fewer than the screen's may be. "Alone" and "both" are against the reference
+    with an F16 cache: the reference's weights with this cache, the variant's with an F16 cache, and with this one.
+    """
+
+    context_tokens: int
+    windows: int
+    k_type: str
+    v_type: str
+    kl_from_f16_cache: Figure
+    """Mean KL divergence from the same weights with an F16 cache."""
+    ln_perplexity_ratio_to_f16_cache: Figure
+    kl_cache_alone: Figure
+    kl_weights_alone: Figure
+    kl_both: Figure
+    ln_perplexity_ratio_cache_alone: Figure
+    ln_perplexity_ratio_weights_alone: Figure
+    ln_perplexity_ratio_both: Figure
+    interaction_kl: Figure
+    """Both - weights alone - cache alone: 0 if the losses add."""
+    interaction_ln_perplexity_ratio: Figure
 
 
 class VariantResult(Frozen):
@@ -200,6 +245,10 @@ class VariantResult(Frozen):
     overall: Slice | None = None
     slices: tuple[Slice, ...] = ()
     speed: Speed | Missing = Missing(missing="not measured")
+    scoring_config: EffectiveConfig | None = None
+    timing_config: EffectiveConfig | None = None
+    kv_cache: tuple[CacheFigures, ...] | Missing = ()
+    """At the recipe's two context lengths; empty where the cache is F16."""
     on_front: bool = False
     dominated_by: tuple[str, ...] = ()
     tied_with: tuple[str, ...] = ()
@@ -232,6 +281,18 @@ class TextResult(Frozen):
     windows_used: int
 
 
+class ImatrixResult(Frozen):
+    """The importance matrix behind variants that have one."""
+
+    source: str
+    """`computed`, or the name of the user's file."""
+    content_hash: str
+    tensors: int
+    datasets: tuple[str, ...]
+    windows: int
+    window_tokens: int
+
+
 class EngineIdentity(Frozen):
     """Which engine computed: part of every store key."""
 
@@ -254,6 +315,11 @@ class EffectiveConfig(Frozen):
     k_type: str
     v_type: str
     flash_attention: str
+    k_rotated: bool = False
+    """Whether the build rotates K before it is stored (a Hadamard transform, where the type is quantised)."""
+    v_rotated: bool = False
+    cache_bytes: int = 0
+    """Size of the whole KV cache, as llama.cpp says it (rounded to 0.01 MiB)."""
     trained_context_tokens: int
     """Longest context the model was trained for, as its file says."""
 
@@ -292,6 +358,8 @@ class RunResult(Frozen):
     workload: Workload | None = None
     machine: MachineFacts
     texts: tuple[TextResult, ...]
+    screen: ScreenEffort | None = None
+    imatrix: ImatrixResult | None = None
     reference: ReferenceResult
     variants: tuple[VariantResult, ...]
     warnings: tuple[str, ...] = ()

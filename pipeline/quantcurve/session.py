@@ -17,7 +17,7 @@ from quantcurve.results import EngineIdentity, StageTime
 from quantcurve.store import Artifact, Store
 
 Result = TypeVar("Result", bound=BaseModel)
-STAGES = ("resolve", "quantize", "tokenize", "screen", "benchmark", "frontier")
+STAGES = ("resolve", "tokenize", "imatrix", "quantize", "screen", "kv_cache", "benchmark", "frontier")
 
 
 class Event(NamedTuple):

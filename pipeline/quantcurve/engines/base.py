@@ -17,6 +17,23 @@ Tokens = NDArray[np.int32]
 
 TOP_K = 10
 """Number of most likely tokens compared between reference and variant."""
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""Types that llama.cpp keeps a KV cache in (common/arg.cpp, kv_cache_types), most precise first."""
+FLOAT_CACHE_TYPES = CACHE_TYPES[:3]
+"""The others are quantised: as V they need flash attention."""
+
+
+class CacheTypes(Frozen):
+    """ggml types of the KV cache, by their lower-case names (one of `CACHE_TYPES`)."""
+
+    k: str = "f16"
+    v: str = "f16"
+
+    def label(self) -> str:
+        """As a part of a variant's name; empty for F16."""
+        if self.k == self.v:
+            return "" if self.k == "f16" else f"kv-{self.k}"
+        return "+".join(f"{side}-{kind}" for side, kind in (("k", self.k), ("v", self.v)) if kind != "f16")
 
 
 class EngineConfig(Frozen):
@@ -33,6 +50,10 @@ class EngineConfig(Frozen):
     k_type: str = "f16"
     v_type: str = "f16"
     flash_attention: Literal["auto", "on", "off"] = "auto"
+
+    def with_cache(self, cache: CacheTypes) -> EngineConfig:
+        """The same but for the KV cache's types."""
+        return self.model_copy(update={"k_type": cache.k, "v_type": cache.v})
 
 
 @dataclass(frozen=True)
@@ -73,7 +94,7 @@ class TokenScores:
         present = [f.name for f in fields(cls) if getattr(parts[0], f.name) is not None]
         return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in present})
 
-    def rows(self, part: slice) -> TokenScores:
+    def rows(self, part: slice | Tokens) -> TokenScores:
         """Some windows of it."""
         present = [f.name for f in fields(self) if getattr(self, f.name) is not None]
         return type(self)(**{name: getattr(self, name)[part] for name in present})

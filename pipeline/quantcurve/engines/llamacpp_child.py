@@ -124,7 +124,11 @@ def close_model() -> None:
 
 def _effective(model: Model) -> EffectiveConfig:
     context = model.context
-    flash = re.search(r"Flash Attention (?:was auto, set to )?(enabled|disabled)", model.opening_log)
+    log = model.opening_log
+    flash = re.search(r"Flash Attention (?:was auto, set to )?(enabled|disabled)", log) or re.search(
+        r"flash_attn +(?:=|is) (enabled|disabled)", log
+    )
+    cache_mib = sum(float(mib) for mib in re.findall(r"size = +([\d.]+) MiB \( *\d+ cells", log))
     return EffectiveConfig(
         device=model.config.device,
         threads=lc.llama_n_threads(context),
@@ -135,6 +139,9 @@ def _effective(model: Model) -> EffectiveConfig:
         k_type=model.config.k_type,
         v_type=model.config.v_type,
         flash_attention=flash[1] if flash else model.config.flash_attention,
+        k_rotated="attn_rot_k = 1" in log,
+        v_rotated="attn_rot_v = 1" in log,
+        cache_bytes=round(cache_mib * 2**20),
         trained_context_tokens=lc.llama_model_n_ctx_train(model.model),
     )
 

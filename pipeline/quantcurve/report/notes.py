@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from quantcurve.report import words
+from quantcurve.report.cache_notes import cache_sentences
 from quantcurve.report.rows import judged, kl_mean
 from quantcurve.results import Estimate, Figure, Missing, ModelFile, ReferenceResult, RunResult, Speed, VariantResult
 
@@ -38,6 +39,7 @@ def sections(run: RunResult) -> tuple[Section, ...]:
         Section("Reference", _reference(run)),
         Section("Measured", _measured(run)),
         Section("Verdicts", _verdicts(run)),
+        Section("KV cache", cache_sentences(run)),
         Section("Fallbacks", _fallbacks(run)),
         Section("Ties", _ties(run)),
         Section("Missing figures", _missing(run)),
@@ -86,7 +88,30 @@ def _measured(run: RunResult) -> tuple[str, ...]:
     return (
         f"On {words.listed(tuple(texts))}: {run.reference.overall.tokens} scored tokens.",
         words.plain(f"By {engine.name} {engine.version} with {config.threads} threads on {machine.processor}."),
+        *_effort(run),
+        *_imatrix(run),
         *_workload(run),
+    )
+
+
+def _effort(run: RunResult) -> tuple[str, ...]:
+    effort = run.screen
+    if effort is None or effort.tokens == effort.whole_tokens:
+        return ()
+    return (
+        f"Early stopping: {effort.tokens:,} of {effort.whole_tokens:,} tokens were decoded for the screen "
+        f"({100 * effort.saved_share:.0f} % saved); every variant visits the windows in the same random order until "
+        "its verdict is certain and its KL divergence is known well enough.",
+    )
+
+
+def _imatrix(run: RunResult) -> tuple[str, ...]:
+    if (made := run.imatrix) is None:
+        return ()
+    origin = "computed" if made.source == "computed" else f"from {made.source}"
+    datasets = f" on {words.listed(made.datasets)}" if made.datasets else ""
+    return (
+        words.plain(f"Importance matrix: {origin}{datasets}, {made.windows} windows of {made.window_tokens} tokens."),
     )
 
 

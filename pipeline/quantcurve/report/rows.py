@@ -39,6 +39,8 @@ class Row:
     divergence: Divergence | None
     speed: Speed | None
     on_front: bool = False
+    windows: int | None = None
+    """Windows that it was scored on."""
 
     @property
     def marks(self) -> str:
@@ -117,12 +119,20 @@ def kl_mean(part: Slice | None) -> Figure:
 def _variant_row(variant: VariantResult) -> Row:
     divergence = variant.overall.divergence if variant.overall else None
     speed = variant.speed if isinstance(variant.speed, Speed) else None
-    return Row(words.plain(variant.name), judged(variant), variant.file, divergence, speed, variant.on_front)
+    return Row(
+        words.plain(variant.name),
+        judged(variant),
+        variant.file,
+        divergence,
+        speed,
+        variant.on_front,
+        _windows(variant.overall),
+    )
 
 
 def _reference_row(reference: ReferenceResult) -> Row:
     speed = reference.speed if isinstance(reference.speed, Speed) else None
-    return Row(words.plain(reference.name), "reference", reference.file, None, speed)
+    return Row(words.plain(reference.name), "reference", reference.file, None, speed, windows=reference.overall.windows)
 
 
 def _of_file(pick: Callable[[ModelFile], str]) -> Callable[[Row], str]:
@@ -135,6 +145,10 @@ def _of_divergence(pick: Callable[[Divergence], Figure]) -> Callable[[Row], Figu
 
 def _of_speed(pick: Callable[[Speed], Figure]) -> Callable[[Row], Figure]:
     return lambda row: pick(row.speed) if row.speed else NO_FIGURE
+
+
+def _windows(part: Slice | None) -> int | None:
+    return part.windows if part else None
 
 
 def _memory(row: Row) -> str:
@@ -152,4 +166,5 @@ COLUMNS = (
     Column("decode", "t/s", _of_speed(lambda s: s.decode_tokens_per_s), with_interval=True),
     Column("TTFT", "ms", _of_speed(lambda s: s.time_to_first_token_s), scale=1000, rank=6),
     Column("memory", "MiB", _memory, rank=3),
+    Column("windows", "", lambda row: str(row.windows) if row.windows else "-", rank=8),
 )

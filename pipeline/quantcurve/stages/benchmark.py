@@ -8,24 +8,31 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from quantcurve import machine
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import CacheTypes, EngineConfig
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.engines.pool import ModelPool
 from quantcurve.metrics.statistics import median_estimate
 from quantcurve.recipe import Benchmark, Recipe
 from quantcurve.results import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, Speed, SpeedSamples, Workload
 from quantcurve.session import Event, Session
-from quantcurve.stages.screen import Model
+from quantcurve.stages.scoring import Model
 
 LOADS = 3
 """Times a model is loaded for the load time."""
 
 
+class TimedModel(Frozen):
+    """A model by its content, and its KV cache."""
+
+    content_hash: str
+    cache: CacheTypes
+
+
 class SpeedInputs(Frozen):
     """Key of a benchmark: all models together, since rounds over them are paired."""
 
-    version: Literal[1] = 1
-    models: tuple[str, ...]
+    version: Literal[2] = 2
+    models: tuple[TimedModel, ...]
     config: EngineConfig
     workload: Workload
     repetitions: int
@@ -38,20 +45,20 @@ class ModelSpeed(Frozen):
 
     samples: SpeedSamples
     peak_memory_bytes: int
+    config: EffectiveConfig
 
 
 class SpeedStep(Frozen):
     """What was measured, in the order of the key's models."""
 
     models: tuple[ModelSpeed, ...]
-    config: EffectiveConfig
 
 
 class Timed(NamedTuple):
-    """Speed by model name, the configuration and the workload it was measured with."""
+    """Speed and configuration by model name, and the workload."""
 
     speeds: dict[str, Speed]
-    config: EffectiveConfig
+    configs: dict[str, EffectiveConfig]
     workload: Workload
 
 
@@ -77,10 +84,10 @@ def timing_config(recipe: Recipe, bench: Benchmark, session: Session) -> EngineC
     )
 
 
-def speed_inputs(recipe: Recipe, bench: Benchmark, model_hashes: Sequence[str], session: Session) -> SpeedInputs:
+def speed_inputs(recipe: Recipe, bench: Benchmark, models: Sequence[TimedModel], session: Session) -> SpeedInputs:
     """Key of the benchmark of these models."""
     return SpeedInputs(
-        models=tuple(model_hashes),
+        models=tuple(models),
         config=timing_config(recipe, bench, session),
         workload=workload_of(recipe, bench),
         repetitions=bench.repetitions,
@@ -89,16 +96,20 @@ def speed_inputs(recipe: Recipe, bench: Benchmark, model_hashes: Sequence[str], 
     )
 
 
-def benchmark(recipe: Recipe, bench: Benchmark, models: Sequence[Model], session: Session) -> Timed:
-    """Time all models.
+def benchmark(recipe: Recipe, bench: Benchmark | None, models: Sequence[Model], session: Session) -> Timed | None:
+    """Time all models, also discarded ones: the curve shows what they would buy. None if the recipe leaves speed out.
 
     Raises:
         BackendError: an engine died.
     """
-    inputs = speed_inputs(recipe, bench, [m.content_hash for m in models], session)
+    if bench is None:
+        return None
+    timed = [TimedModel(content_hash=m.content_hash, cache=m.cache) for m in models]
+    inputs = speed_inputs(recipe, bench, timed, session)
     step, _ = session.make("benchmark", inputs, SpeedStep, lambda _: _measure(inputs, models, session))
     speeds = {m.name: speed(s, inputs.workload) for m, s in zip(models, step.models, strict=True)}
-    return Timed(speeds, step.config, inputs.workload)
+    configs = {m.name: s.config for m, s in zip(models, step.models, strict=True)}
+    return Timed(speeds, configs, inputs.workload)
 
 
 def speed(measured: ModelSpeed, workload: Workload) -> Speed:
@@ -119,32 +130,35 @@ def _measure(inputs: SpeedInputs, models: Sequence[Model], session: Session) -> 
     rounds: dict[str, list[SpeedSamples]] = {m.name: [] for m in models}
     loads: dict[str, list[float]] = {m.name: [] for m in models}
     peaks = dict.fromkeys(by_name, 0)
+    configs: dict[str, EffectiveConfig] = {}
     total = len(models) * (inputs.repetitions + 1)
-    with ModelPool(
-        lambda name: LlamaCppModel(by_name[name].path, inputs.config, name, session.log(name)),
-        lambda name: int(1.2 * by_name[name].size_bytes),
-    ) as pool:
-        for i, model in enumerate(models):
-            session.progress(Event("benchmark", i, total, model.name))
-            loads[model.name] = [pool.get(model.name).time_load() for _ in range(LOADS)]
-            pool.get(model.name).warm_up(inputs.workload)
-            pool.note_size(model.name)
+
+    def opened(name: str) -> LlamaCppModel:
+        model = by_name[name]
+        return LlamaCppModel(model.path, inputs.config.with_cache(model.cache), name, session.log(name))
+
+    with ModelPool(opened, lambda name: int(1.2 * by_name[name].size_bytes)) as pool:
+        for i, name in enumerate(by_name):
+            session.progress(Event("benchmark", i, total, name))
+            loads[name] = [pool.get(name).time_load() for _ in range(LOADS)]
+            pool.get(name).warm_up(inputs.workload)
+            pool.note_size(name)
         for repetition in range(inputs.repetitions):
-            for i, model in enumerate(models):
-                session.progress(Event("benchmark", len(models) * (repetition + 1) + i, total, model.name))
-                cold = not pool.is_open(model.name)
-                loaded = pool.get(model.name)
+            for i, name in enumerate(by_name):
+                session.progress(Event("benchmark", len(models) * (repetition + 1) + i, total, name))
+                cold = not pool.is_open(name)
+                loaded = pool.get(name)
                 if cold:
                     loaded.warm_up(inputs.workload)
-                rounds[model.name].append(loaded.time(inputs.workload))
-                peaks[model.name] = max(peaks[model.name], loaded.peak_memory_bytes())
-                effective = loaded.effective_config
+                rounds[name].append(loaded.time(inputs.workload))
+                peaks[name] = max(peaks[name], loaded.peak_memory_bytes())
+                configs[name] = loaded.effective_config
     session.progress(Event("benchmark", total, total, "done"))
     return SpeedStep(
         models=tuple(
-            ModelSpeed(samples=_joined(rounds[m.name], loads[m.name]), peak_memory_bytes=peaks[m.name]) for m in models
-        ),
-        config=effective,
+            ModelSpeed(samples=_joined(rounds[n], loads[n]), peak_memory_bytes=peaks[n], config=configs[n])
+            for n in by_name
+        )
     )
 
 

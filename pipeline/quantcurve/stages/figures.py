@@ -8,53 +8,58 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantcurve.engines.base import TOP_K, Doubles, TokenScores
+from quantcurve.engines.base import TOP_K, Doubles, Tokens, TokenScores
 from quantcurve.metrics import statistics as st
 from quantcurve.results import Divergence, Estimate, Extreme, Figure, ModelFigures, Slice
+from quantcurve.stages.route import Route
+from quantcurve.stages.tokenize import ScoredText
 
 ALL = "all"
 NATS = "nats"
 
 
-class ScoredText(NamedTuple):
-    """One text's windows: bytes of text behind the scored tokens of each window, (W,)."""
+class _Visited(NamedTuple):
+    """Windows of one text that a model was scored on, in the order of the text."""
 
-    name: str
-    scored_bytes: Doubles
-    window_tokens: int
+    text: ScoredText
+    rows: Tokens
+    windows: Tokens
 
 
 def slices(
-    texts: Sequence[ScoredText], scores: Sequence[TokenScores], reference: Sequence[TokenScores] | None
+    texts: Sequence[ScoredText], along: Route, scores: TokenScores, reference: TokenScores | None
 ) -> tuple[Slice, tuple[Slice, ...]]:
-    """Figures over all texts together and over each.
+    """Figures over all texts together and over each that has at least two visited windows.
 
     Args:
         texts: the texts, in the order of the recipe.
-        scores: this model's, one entry a text, arrays (W, T).
-        reference: the reference's, if this is a variant.
+        along: the route over their windows.
+        scores: this model's, of the first n windows of the route, arrays (n, T).
+        reference: the reference's, of at least as many windows, if this is a variant.
     """
+    n = len(scores.nll)
+    parts = [_Visited(texts[p.text], p.rows, p.windows) for p in along.parts(n)]
     each = tuple(
-        _slice([text], [own], [reference[i]] if reference else None)
-        for i, (text, own) in enumerate(zip(texts, scores, strict=True))
+        _slice([p], [len(p.rows)], scores.rows(p.rows), reference.rows(p.rows) if reference else None)
+        for p in parts
+        if len(p.rows) > 1
     )
-    if len(each) == 1:
+    if len(texts) == 1:
         return each[0].model_copy(update={"text": ALL}), each
-    return _slice(texts, scores, reference), each
+    rows, segments = along.sorted_rows(n)
+    return _slice(parts, segments, scores.rows(rows), reference.rows(rows) if reference else None), each
 
 
 def _slice(
-    texts: Sequence[ScoredText], scores: Sequence[TokenScores], reference: Sequence[TokenScores] | None
+    parts: Sequence[_Visited], segments: Sequence[int], own: TokenScores, reference: TokenScores | None
 ) -> Slice:
-    own = TokenScores.concatenate(list(scores))
-    segments = [len(s.nll) for s in scores]
-    scored_bytes = np.concatenate([t.scored_bytes for t in texts])
+    scored_bytes = np.concatenate([p.text.scored_bytes[p.windows] for p in parts])
     return Slice(
-        text=texts[0].name if len(texts) == 1 else ALL,
+        text=parts[0].text.name if len(parts) == 1 else ALL,
         windows=sum(segments),
         tokens=own.nll.size,
         model=_model_figures(own, scored_bytes, segments),
-        divergence=_divergence(texts, own, TokenScores.concatenate(list(reference)), segments) if reference else None,
+        divergence=_divergence(parts, own, reference, segments) if reference else None,
     )
 
 
@@ -70,7 +75,7 @@ def _model_figures(own: TokenScores, scored_bytes: Doubles, segments: Sequence[i
 
 
 def _divergence(
-    texts: Sequence[ScoredText], own: TokenScores, reference: TokenScores, segments: Sequence[int]
+    parts: Sequence[_Visited], own: TokenScores, reference: TokenScores, segments: Sequence[int]
 ) -> Divergence:
     assert own.kl is not None and own.overlap is not None
     divergences = own.kl
@@ -89,7 +94,7 @@ def _divergence(
         kl_p95=kl(0.95),
         kl_p99=kl(0.99),
         kl_p999=kl(0.999),
-        kl_max=_largest(texts, own.kl, segments),
+        kl_max=_largest(parts, own.kl),
         probability_change_mean=st.mean_estimate(change, segments, "probability"),
         probability_change_rms=st.root_mean_square_estimate(change, segments, "probability"),
         top1_agreement=st.proportion_estimate(own.top1 == reference.top1, segments, "share"),
@@ -103,14 +108,15 @@ def _not_negative(estimate: Estimate) -> Estimate:
     return estimate.model_copy(update={"low": max(0.0, estimate.low)})
 
 
-def _largest(texts: Sequence[ScoredText], kl: Doubles, segments: Sequence[int]) -> Extreme:
+def _largest(parts: Sequence[_Visited], kl: Doubles) -> Extreme:
     row, column = np.unravel_index(int(kl.argmax()), kl.shape)
-    ends = np.cumsum(segments)
+    ends = np.cumsum([len(p.rows) for p in parts])
     which = int(np.searchsorted(ends, row, side="right"))
+    part = parts[which]
     return Extreme(
         value=float(kl[row, column]),
         unit=NATS,
-        text=texts[which].name,
-        window=int(row - (ends[which] - segments[which])),
-        position=int(texts[which].window_tokens - kl.shape[1] + column),
+        text=part.text.name,
+        window=int(part.windows[row - (ends[which] - len(part.rows))]),
+        position=int(part.text.window_tokens - kl.shape[1] + column),
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quantcurve.metrics.statistics import excludes_zero, log_ratio_estimate, paired_difference
 from quantcurve.results import Estimate, Figure, Missing
+from quantcurve.stages.route import Route
 
 NOISY_HALF_WIDTH = 0.05  # of a speed ratio's interval: above it the machine, not the models, decides
 
@@ -24,10 +25,12 @@ class Point(NamedTuple):
 
     name: str
     kl_windows: NDArray[np.float64]
-    """Mean KL divergence of every window, nats, (W,); the same windows for all points."""
+    """Mean KL divergence of the first n windows of the route, nats, (n,); points are compared on those both have."""
     size_bytes: int
     decode_s: tuple[float, ...] = ()
     """Raw seconds of every round, round r of all points at r; empty if speed was not measured."""
+    cache_bytes_per_token: float = 0.0
+    """Size of the KV cache."""
 
 
 class Standing(NamedTuple):
@@ -40,18 +43,19 @@ class Standing(NamedTuple):
     """Variants whose paired difference in mean KL divergence has an interval that contains zero."""
 
 
-def pareto(points: Sequence[Point], segments: Sequence[int]) -> tuple[Standing, ...]:
+def pareto(points: Sequence[Point], along: Route) -> tuple[Standing, ...]:
     """Standing of every point, in the order given.
 
-    A dominates B if its KL divergence, size and median decode time are all at least as good, and at least one is
-    distinguishably better: the smaller file, or an interval of the paired difference that excludes zero (of the
-    paired ratio, one). Since "at least as good" compares plain values, domination has no cycles and the front of
-    one or more points is never empty, although ties are not transitive. Of a point whose speed was measured
-    and one whose speed was not, neither dominates the other.
+    A dominates B if its KL divergence, size, cache size and median decode time are all at least as good, and at least
+    one is distinguishably better: the smaller file or cache, or an interval of the paired difference that excludes
+    zero (of the paired ratio, one). "At least as good" compares plain values over the windows that both visited; so
+    domination has no cycles and the front of one or more points is never empty, although ties are not transitive
+    (points of the same size, cache and decode time to the last digit, but different windows, set aside). Of a point
+    whose speed was measured and one whose speed was not, neither dominates the other.
 
-    segments: number of windows of each text, summing to W. ValueError as in `metrics.statistics.clustered_mean`.
+    along: the route over the windows. ValueError as in `metrics.statistics.clustered_mean`.
     """
-    return tuple(_standing(point, points, segments) for point in points)
+    return tuple(_standing(point, points, along) for point in points)
 
 
 def speed_ratio(a_s: Sequence[float], b_s: Sequence[float]) -> Figure:
@@ -77,30 +81,29 @@ def speed_warnings(points: Sequence[Point], decode_tokens: int) -> tuple[str, ..
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _standing(point: Point, points: Sequence[Point], segments: Sequence[int]) -> Standing:
+def _standing(point: Point, points: Sequence[Point], along: Route) -> Standing:
     others = [other for other in points if other is not point]
-    dominated_by = tuple(other.name for other in others if _dominates(other, point, segments))
-    tied_with = tuple(other.name for other in others if not _differ_in_kl(other, point, segments))
+    dominated_by = tuple(other.name for other in others if _dominates(other, point, along))
+    tied_with = tuple(other.name for other in others if not excludes_zero(_kl_difference(other, point, along)))
     return Standing(point.name, not dominated_by, dominated_by, tied_with)
 
 
-def _dominates(a: Point, b: Point, segments: Sequence[int]) -> bool:
+def _dominates(a: Point, b: Point, along: Route) -> bool:
     if bool(a.decode_s) != bool(b.decode_s):
         return False
-    a_values, b_values = _values(a), _values(b)
-    if any(x > y for x, y in zip(a_values, b_values, strict=True)):
+    a_sizes, b_sizes = (a.size_bytes, a.cache_bytes_per_token), (b.size_bytes, b.cache_bytes_per_token)
+    a_decode, b_decode = (median(p.decode_s) if p.decode_s else 0.0 for p in (a, b))
+    kl = _kl_difference(a, b, along)
+    if a_decode > b_decode or kl.value > 0 or any(x > y for x, y in zip(a_sizes, b_sizes, strict=True)):
         return False
-    kl, size, decode = (x < y for x, y in zip(a_values, b_values, strict=True))
-    return size or (kl and _differ_in_kl(a, b, segments)) or (decode and is_faster(a.decode_s, b.decode_s))
+    faster = a_decode < b_decode and is_faster(a.decode_s, b.decode_s)
+    return a_sizes != b_sizes or (kl.value < 0 and excludes_zero(kl)) or faster
 
 
-def _values(point: Point) -> tuple[float, float, float]:
-    """Mean KL divergence, size and median decode time: the less, the better."""
-    return float(np.mean(point.kl_windows)), point.size_bytes, median(point.decode_s) if point.decode_s else 0.0
-
-
-def _differ_in_kl(a: Point, b: Point, segments: Sequence[int]) -> bool:
-    return excludes_zero(paired_difference(a.kl_windows[:, None], b.kl_windows[:, None], segments, "nats"))
+def _kl_difference(a: Point, b: Point, along: Route) -> Estimate:
+    """Mean of a's minus b's KL divergence over the windows that both visited."""
+    rows, segments = along.sorted_rows(min(len(a.kl_windows), len(b.kl_windows)))
+    return paired_difference(a.kl_windows[rows, None], b.kl_windows[rows, None], segments, "nats")
 
 
 def _noise_sentence(fast: Point, slow: Point, decode_tokens: int) -> str | None:

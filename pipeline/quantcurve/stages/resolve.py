@@ -7,17 +7,22 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from quantcurve import sources
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader
+from quantcurve.engines.tensor_types import TensorRule, tensor_type_file
 from quantcurve.errors import BackendError
-from quantcurve.recipe import Model
+from quantcurve.recipe import GgufVariant, Model
 from quantcurve.results import EngineIdentity, Fallback, Frozen, ModelFile, Provenance
 from quantcurve.session import Event, Session
 
+if TYPE_CHECKING:
+    from quantcurve.stages.imatrix import Matrix
+
 Precision = Literal["F16", "BF16"]
+TENSOR_TYPES_FILE = "tensor-types.txt"
 
 
 class ReferenceInputs(Frozen):
@@ -49,18 +54,43 @@ class Reference(NamedTuple):
 class VariantInputs(Frozen):
     """Key of a variant's file."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     reference_hash: str
     file_type: str
+    tensors: tuple[TensorRule, ...] = ()
+    imatrix_hash: str | None = None
     engine: EngineIdentity
+
+
+class VariantStep(Frozen):
+    """A variant's file as it was written; the types of single tensors are in tensor-types.txt where rules gave them."""
+
+    file: ModelFile
+    without_importance: tuple[str, ...] = ()
+    """Quantised tensors that the importance matrix has no entry for."""
 
 
 class Variant(NamedTuple):
     """A variant's file, ready to open."""
 
-    name: str
+    entry: GgufVariant
     path: Path
-    file: ModelFile
+    step: VariantStep
+
+    @property
+    def file(self) -> ModelFile:
+        """What the file really is."""
+        return self.step.file
+
+    @property
+    def name(self) -> str:
+        """The variant's label."""
+        return self.entry.label
+
+    @property
+    def tensor_types(self) -> Path | None:
+        """Text for `llama-quantize --tensor-type-file` that gives the same tensor types, if rules gave them."""
+        return self.path.with_name(TENSOR_TYPES_FILE) if self.entry.tensors else None
 
 
 class Failed(NamedTuple):
@@ -93,20 +123,41 @@ def resolve(model: Model, base: Path, session: Session) -> Reference:
     return Reference(path, located.description, step)
 
 
-def quantize(reference: Reference, names: Sequence[str], session: Session) -> list[Variant | Failed]:
-    """Write every variant; one that llama.cpp refuses is `Failed`, the others go on."""
+def variant_inputs(
+    entry: GgufVariant, reference_hash: str, matrix_hash: str | None, engine: EngineIdentity
+) -> VariantInputs:
+    """Key of a variant's file."""
+    return VariantInputs(
+        reference_hash=reference_hash,
+        file_type=entry.type,
+        tensors=entry.tensors,
+        imatrix_hash=matrix_hash if entry.imatrix else None,
+        engine=engine,
+    )
+
+
+def quantize(
+    reference: Reference, entries: Sequence[GgufVariant], matrix: Matrix | None, session: Session
+) -> list[Variant | Failed]:
+    """Write every variant; one that llama.cpp refuses is `Failed`, the others go on.
+
+    Raises:
+        RecipeError: a rule for single tensors matches none.
+    """
     made: list[Variant | Failed] = []
-    for i, name in enumerate(names):
-        session.progress(Event("quantize", i, len(names), name))
-        inputs = VariantInputs(reference_hash=reference.step.file.content_hash, file_type=name, engine=session.engine)
+    for i, entry in enumerate(entries):
+        session.progress(Event("quantize", i, len(entries), entry.label))
+        matrix_hash = matrix.result.content_hash if matrix else None
+        inputs = variant_inputs(entry, reference.step.file.content_hash, matrix_hash, session.engine)
         try:
-            file, artifact = session.make(
-                "quantize", inputs, ModelFile, partial(_quantize, reference.path, name, session)
+            step, artifact = session.make(
+                "quantize", inputs, VariantStep, partial(_quantize, reference.path, entry, matrix, session)
             )
-            made.append(Variant(name, artifact.folder / "model.gguf", file))
+            made.append(Variant(entry, artifact.folder / "model.gguf", step))
         except BackendError as error:
-            made.append(Failed(name, error.message.removeprefix(f"{name}: "), str(session.log(name))))
-    session.progress(Event("quantize", len(names), len(names), "done"))
+            reason = error.message.removeprefix(f"{entry.type}: ").removeprefix(f"{entry.label}: ")
+            made.append(Failed(entry.label, reason, str(session.log(entry.label))))
+    session.progress(Event("quantize", len(entries), len(entries), "done"))
     return made
 
 
@@ -141,7 +192,7 @@ def _as_stored(folder: Path) -> Literal["auto", "f32"]:
 
 
 def _write(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
-    from quantcurve.engines import llamacpp_files, provenance
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize, provenance
 
     log = session.log("reference")
     source = located.path
@@ -158,7 +209,7 @@ def _write(located: sources.Located, model: Model, session: Session, draft: Path
         target = draft / "model.gguf"
         is_source = source_header.type_shares()[0].type == precision
         if not is_source:
-            child.call(llamacpp_files.quantize, source, target, precision, session.threads)
+            child.call(llamacpp_quantize.quantize, source, target, precision, session.threads)
         elif located.kind == "hf_folder":
             source.rename(target)
         kept = target if target.exists() else source
@@ -175,15 +226,24 @@ def _write(located: sources.Located, model: Model, session: Session, draft: Path
     )
 
 
-def _quantize(source: Path, name: str, session: Session, draft: Path) -> ModelFile:
-    from quantcurve.engines import llamacpp_files
+def _quantize(source: Path, entry: GgufVariant, matrix: Matrix | None, session: Session, draft: Path) -> VariantStep:
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize
 
     target = draft / "model.gguf"
     _check_disk(source, draft)
-    with Child(name, session.log(name)) as child:
-        fallbacks = child.call(llamacpp_files.quantize, source, target, name, session.threads)
+    importance, origin = None, None
+    if matrix and entry.imatrix:
+        importance = matrix.importance()
+        origin = llamacpp_quantize.ImportanceOrigin(", ".join(matrix.result.datasets), matrix.result.windows)
+    with Child(entry.label, session.log(entry.label)) as child:
+        written = child.call(
+            llamacpp_quantize.quantize, source, target, entry.type, session.threads, entry.tensors, importance, origin
+        )
         header = child.call(llamacpp_files.header, target)
-    return model_file(header, target, session.store.hash_file(target), fallbacks)
+    if written.overrides:
+        (draft / TENSOR_TYPES_FILE).write_text(tensor_type_file(written.overrides))
+    file = model_file(header, target, session.store.hash_file(target), written.fallbacks)
+    return VariantStep(file=file, without_importance=written.without_importance)
 
 
 def _check_disk(source: Path, folder: Path) -> None:

@@ -1,232 +1,226 @@
-"""Scores of the reference and every variant on the same windows, chunk by chunk.
+"""The perplexity screen: reference and variants visit the windows in one random order, and stop when enough is known.
 
-For a chunk of windows the reference's logits go to a scratch file on disk, every variant is scored against it, the
-scratch goes. So the logits of a whole text are never stored, and it works when the models do not fit in memory
-together. Every (model, chunk) is an artifact: a run that was stopped goes on where it was.
+Chunk by chunk the reference's logits go to a scratch file on disk, every variant still in the race is scored against
+them, the scratch goes. So it works when the models do not fit in memory together.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from quantcurve.engines.base import TOP_K, EngineConfig, ReferenceScratch, Tokens, TokenScores
-from quantcurve.engines.llamacpp import LlamaCppModel
-from quantcurve.engines.pool import ModelPool
-from quantcurve.errors import BackendError, PrerequisiteError
-from quantcurve.results import EffectiveConfig, EngineIdentity, Frozen
+import numpy as np
+
+from quantcurve.contract import screen_verdict
+from quantcurve.engines.base import Doubles, EngineConfig, TokenScores
+from quantcurve.errors import BackendError
+from quantcurve.metrics import sequential
+from quantcurve.metrics.statistics import paired_difference
+from quantcurve.recipe import Screen
+from quantcurve.results import EffectiveConfig, Estimate, Figure, ScreenEffort, ScreenVerdict
 from quantcurve.session import Event, Session
-from quantcurve.stages.resolve import Failed, Variant
-from quantcurve.stages.tokenize import Windowed, windows_hash
+from quantcurve.stages.resolve import Failed
+from quantcurve.stages.route import Chunk, Route, chunks
+from quantcurve.stages.scoring import REFERENCE, Model, Scorer, StoredScores
+from quantcurve.stages.tokenize import Windowed
 
-SCRATCH_BYTES = 2**30
-"""Size of a chunk's reference logits; a fixed number, since chunks are part of the store's keys."""
-
-
-class ScoreInputs(Frozen):
-    """Key of one model's scores on one chunk of windows."""
-
-    version: Literal[1] = 1
-    model_hash: str
-    reference_hash: str | None
-    windows_hash: str
-    top_k: int = TOP_K
-    config: EngineConfig
-    engine: EngineIdentity
+LEVEL_ALPHA = 0.01
+"""Probability that any variant is discarded (or kept) wrongly, shared evenly by the variants."""
+CLOSE_ENOUGH = 0.01
+"""Half-width of the ln-perplexity ratio at which a variant that still straddles a line is let go as `at_line`."""
+KL_ALPHA = 0.05
+KL_RELATIVE_HALF_WIDTH = 0.2
+LN_RATIO = "ln(perplexity ratio)"
 
 
-class ScoreStep(Frozen):
-    """Per-token scores are in scores.npz."""
+class Race(NamedTuple):
+    """The rules by which a variant stops."""
 
-    windows: int
-    config: EffectiveConfig
+    lines: Screen
+    alpha: float
+    """Level of one variant's confidence sequence."""
+    route: Route
+
+    def interval(self, differences: Doubles) -> Figure:
+        """Mean difference in negative log-likelihood with what is known of it: exact at the end of the whole text; at
+        the end of a part of it, or if nothing stops early, as every other figure; a confidence sequence on the way.
+
+        differences: (n, T), of the first n windows of the route.
+        """
+        total, n = len(self.route.order), len(differences)
+        if n == total and self.route.whole:
+            return sequential.exact(differences.mean(axis=1), LN_RATIO)
+        if n == total:
+            rows, segments = self.route.sorted_rows(n)
+            return paired_difference(differences[rows], np.zeros_like(differences), segments, LN_RATIO)
+        return sequential.confidence_sequence(differences.mean(axis=1), self.alpha, LN_RATIO)
+
+    def look(
+        self, differences: Doubles, kl: Doubles, before: ScreenVerdict | None
+    ) -> tuple[ScreenVerdict | None, bool]:
+        """What can be said of a variant now, and whether it is through.
+
+        differences, kl: (n, T), of the first n windows of the route; before: its verdict, if it has one already.
+        """
+        total, n = len(self.route.order), len(differences)
+        if n == total:
+            return self._judge(differences), True
+        if self.lines.exhaustive or n < sequential.MIN_WINDOWS:
+            return None, False
+        verdict = before or self._judge(differences)
+        assert isinstance(verdict.judged, Estimate)
+        half_width = (verdict.judged.high - verdict.judged.low) / 2
+        if verdict.decision == "at_line" and half_width > CLOSE_ENOUGH:
+            return None, False
+        return verdict, verdict.decision == "discard" or _known(kl)
+
+    def _judge(self, differences: Doubles) -> ScreenVerdict:
+        total, n = len(self.route.order), len(differences)
+        if n < total:
+            basis = f" after {n} of {total} windows ({100 * (1 - self.alpha):.5g} % confidence sequence)"
+        else:
+            basis = " on the whole text" if self.route.whole else ""
+        return screen_verdict(self.interval(differences), self.lines, basis)
 
 
-class Chunk(NamedTuple):
-    """Some windows of one text."""
-
-    text: int
-    windows: Tokens
-    hash: str
-
-
-class Model(NamedTuple):
-    """A model to score."""
-
-    name: str
-    path: Path
-    content_hash: str
-    size_bytes: int
+def _known(kl: Doubles) -> bool:
+    """Whether the mean KL divergence is known to within `KL_RELATIVE_HALF_WIDTH`."""
+    found = sequential.confidence_sequence(kl.mean(axis=1), KL_ALPHA, "nats")
+    return found.high - found.value <= KL_RELATIVE_HALF_WIDTH * found.value
 
 
 class Screened(NamedTuple):
-    """Scores by model, one entry a text."""
+    """Scores of the first windows of the route, by model: (n, T), each with an n of its own."""
 
-    reference: list[TokenScores]
-    variants: dict[str, list[TokenScores]]
+    route: Route
+    reference: TokenScores
+    variants: dict[str, TokenScores]
+    verdicts: dict[str, ScreenVerdict]
     failed: dict[str, Failed]
-    config: EffectiveConfig
-
-
-def logits_bytes(windows_shape: tuple[int, ...], vocabulary: int) -> int:
-    """Bytes of the scored half's logits, float32, of windows of a shape (W, window_tokens)."""
-    return windows_shape[0] * (windows_shape[1] // 2) * vocabulary * 4
-
-
-def chunks(texts: Sequence[Windowed], sequences: int) -> list[Chunk]:
-    """The windows in chunks of about SCRATCH_BYTES of reference logits, whole batches each, one text at a time."""
-    found = []
-    for index, text in enumerate(texts):
-        window_bytes = logits_bytes((1, text.windows.shape[1]), text.step.vocabulary)
-        step = max(1, SCRATCH_BYTES // window_bytes // sequences) * sequences
-        for start in range(0, len(text.windows), step):
-            part = text.windows[start : start + step]
-            found.append(Chunk(index, part, windows_hash(part)))
-    return found
-
-
-def score_inputs(
-    model_hash: str, reference_hash: str | None, chunk: Chunk, config: EngineConfig, engine: EngineIdentity
-) -> ScoreInputs:
-    """Key of one model's scores on one chunk; the reference itself has no reference."""
-    return ScoreInputs(
-        model_hash=model_hash,
-        reference_hash=reference_hash,
-        windows_hash=chunk.hash,
-        config=config,
-        engine=engine,
-    )
+    configs: dict[str, EffectiveConfig]
+    alpha: float
+    effort: ScreenEffort
 
 
 def screen(
-    reference: Model, variants: Sequence[Variant], texts: Sequence[Windowed], config: EngineConfig, session: Session
+    reference: Model,
+    variants: Sequence[Model],
+    texts: Sequence[Windowed],
+    along: Route,
+    lines: Screen,
+    config: EngineConfig,
+    session: Session,
 ) -> Screened:
-    """Score all models on all windows.
+    """Score models on as many windows as it takes.
 
     Raises:
         BackendError: the reference cannot be scored; a variant that cannot be is in `failed`.
         PrerequisiteError: too little disk for one batch of the reference's logits.
     """
-    return _Walk(reference, variants, texts, config, session).run()
+    walk = _Walk(reference, variants, texts, along, lines, config, session)
+    vocabulary = texts[0].step.vocabulary
+    with Scorer("screen", (reference, *variants), vocabulary, config, session, walk.report) as scorer:
+        return walk.run(scorer)
+
+
+def stored(
+    reference: Model,
+    variants: Sequence[Model],
+    texts: Sequence[Windowed],
+    along: Route,
+    lines: Screen,
+    config: EngineConfig,
+    session: Session,
+) -> set[str]:
+    """Names of the models whose whole way through the screen is in the store; writes nothing."""
+    try:
+        walk = _Walk(reference, variants, texts, along, lines, config, session)
+        screened = walk.run(StoredScores("screen", config, session))
+    except BackendError:  # of the reference
+        return set()
+    return {REFERENCE, *screened.variants}
 
 
 class _Walk:
-    """The state of one walk over the chunks."""
+    """The state of one walk along the route."""
 
     def __init__(
         self,
         reference: Model,
-        variants: Sequence[Variant],
+        variants: Sequence[Model],
         texts: Sequence[Windowed],
+        along: Route,
+        lines: Screen,
         config: EngineConfig,
         session: Session,
     ) -> None:
         self.reference = reference
-        self.models = [Model(v.name, v.path, v.file.content_hash, v.file.size_bytes) for v in variants]
-        self.texts = texts
-        self.config = config
+        self.racing = list(variants)
+        self.chunks = chunks(texts, along, config.sequences)
+        self.race = Race(lines, LEVEL_ALPHA / max(1, len(variants)), along)
         self.session = session
-        self.chunks = chunks(texts, config.sequences)
         self.failed: dict[str, Failed] = {}
-        self.scores: dict[str, list[list[TokenScores]]] = {
-            m.name: [[] for _ in texts] for m in (reference, *self.models)
-        }
-        self.effective: EffectiveConfig | None = None
+        self.verdicts: dict[str, ScreenVerdict] = {}
+        self.scores: dict[str, list[TokenScores]] = {m.name: [] for m in (reference, *variants)}
         self.done = 0
-        self.total = sum(len(c.windows) for c in self.chunks) * (1 + len(self.models))
+        self.total = len(along.order) * len(self.scores)
 
-    def run(self) -> Screened:
-        by_name = {m.name: m for m in (self.reference, *self.models)}
-        with ModelPool(
-            lambda name: LlamaCppModel(by_name[name].path, self.config, name, self.session.log(name)),
-            lambda name: self._needed_bytes(by_name[name]),
-        ) as pool:
-            for chunk in self.chunks:
-                self._score_chunk(chunk, pool)
-        assert self.effective
-        joined = {
-            name: [TokenScores.concatenate(parts) for parts in by_text]
-            for name, by_text in self.scores.items()
-            if name not in self.failed
-        }
-        return Screened(joined.pop(self.reference.name), joined, self.failed, self.effective)
+    def run(self, scorer: Scorer | StoredScores) -> Screened:
+        visited = 0
+        for chunk in self.chunks:
+            if not self.racing and visited >= sequential.MIN_WINDOWS:
+                break
+            self._score_chunk(chunk, scorer)
+            visited += len(chunk.windows)
+            self._look(scorer)
+        joined = {name: TokenScores.concatenate(p) for name, p in self.scores.items() if name not in self.failed}
+        effort = self._effort(joined)
+        self.session.progress(Event("screen", self.total, self.total, "done"))
+        return Screened(
+            route=self.race.route,
+            reference=joined.pop(self.reference.name),
+            variants=joined,
+            verdicts=self.verdicts,
+            failed=self.failed,
+            configs=scorer.effective,
+            alpha=self.race.alpha,
+            effort=effort,
+        )
 
-    def _score_chunk(self, chunk: Chunk, pool: ModelPool[LlamaCppModel]) -> None:
-        waiting = [m for m in self.models if m.name not in self.failed and not self._is_cached(m, chunk)]
-        if not waiting and self._is_cached(self.reference, chunk):
-            for model in (self.reference, *self.models):
-                if model.name not in self.failed:
-                    self._score(model, chunk, pool, None)
-            return
-        self._check_disk(chunk)
-        with self.session.store.scratch("reference-logits") as folder:
-            scratch = ReferenceScratch(folder)
-            self._score_reference(chunk, pool, scratch if waiting else None)
-            for model in self.models:
-                if model.name not in self.failed:
-                    self._try_variant(model, chunk, pool, scratch)
+    def _score_chunk(self, chunk: Chunk, scorer: Scorer | StoredScores) -> None:
+        wanted = any(not scorer.cached(m, chunk, self.reference) for m in self.racing)
+        with scorer.keep(self.reference, chunk, wanted) as kept:
+            self.scores[self.reference.name].append(kept.scores)
+            for model in list(self.racing):
+                try:
+                    self.scores[model.name].append(scorer.score(model, chunk, kept))
+                except BackendError as error:
+                    scorer.drop(model)
+                    self.racing.remove(model)
+                    self.failed[model.name] = Failed(model.name, error.message, str(self.session.log(model.name)))
 
-    def _score_reference(self, chunk: Chunk, pool: ModelPool[LlamaCppModel], keep: ReferenceScratch | None) -> None:
-        """The reference's logits are wanted even where its scores are in the store."""
-        if keep and self._is_cached(self.reference, chunk):
-            pool.get(self.reference.name).score(chunk.windows, keep=keep)
-            keep = None
-        self._score(self.reference, chunk, pool, None, keep)
+    def _look(self, scorer: Scorer | StoredScores) -> None:
+        reference = np.concatenate([s.nll for s in self.scores[self.reference.name]])
+        for model in list(self.racing):
+            scores = self.scores[model.name]
+            kl = np.concatenate([s.kl for s in scores if s.kl is not None])
+            differences = np.concatenate([s.nll for s in scores]) - reference
+            verdict, through = self.race.look(differences, kl, self.verdicts.get(model.name))
+            if verdict:
+                self.verdicts[model.name] = verdict
+            if through:
+                self.racing.remove(model)
+                scorer.drop(model)
 
-    def _try_variant(
-        self, model: Model, chunk: Chunk, pool: ModelPool[LlamaCppModel], scratch: ReferenceScratch
-    ) -> None:
-        try:
-            self._score(model, chunk, pool, scratch)
-        except BackendError as error:
-            pool.drop(model.name)
-            self.failed[model.name] = Failed(model.name, error.message, str(self.session.log(model.name)))
+    def report(self, name: str, windows: int) -> None:
+        self.done += windows
+        self.session.progress(Event("screen", self.done, self.total, name))
 
-    def _score(
-        self,
-        model: Model,
-        chunk: Chunk,
-        pool: ModelPool[LlamaCppModel],
-        reference: ReferenceScratch | None,
-        keep: ReferenceScratch | None = None,
-    ) -> None:
-        self.session.progress(Event("screen", self.done, self.total, model.name))
-
-        def make(draft: Path) -> ScoreStep:
-            if model is not self.reference and reference is None:
-                raise BackendError(f"{model.name}: its scores left the store while it was read; run the recipe again")
-            loaded = pool.get(model.name)
-            loaded.score(chunk.windows, reference, keep).save(draft / "scores.npz")
-            pool.note_size(model.name)
-            return ScoreStep(windows=len(chunk.windows), config=loaded.effective_config)
-
-        step, artifact = self.session.make("screen", self._inputs(model, chunk), ScoreStep, make)
-        self.scores[model.name][chunk.text].append(TokenScores.load(artifact.folder / "scores.npz"))
-        self.effective = step.config
-        self.done += len(chunk.windows)
-        self.session.progress(Event("screen", self.done, self.total, model.name))
-
-    def _inputs(self, model: Model, chunk: Chunk) -> ScoreInputs:
-        against = None if model is self.reference else self.reference.content_hash
-        return score_inputs(model.content_hash, against, chunk, self.config, self.session.engine)
-
-    def _is_cached(self, model: Model, chunk: Chunk) -> bool:
-        return self.session.cached("screen", self._inputs(model, chunk))
-
-    def _needed_bytes(self, model: Model) -> int:
-        """Weights, and the logits of a batch's scored half twice (the engine's buffer and a copy)."""
-        vocabulary = self.texts[0].step.vocabulary
-        return int(1.2 * model.size_bytes) + 2 * 4 * vocabulary * self.config.batch_tokens // 2
-
-    def _check_disk(self, chunk: Chunk) -> None:
-        text = self.texts[chunk.text]
-        needed = logits_bytes(chunk.windows.shape, text.step.vocabulary)
-        free = shutil.disk_usage(self.session.store.folder).free
-        if free < needed:
-            raise PrerequisiteError(
-                f"{self.session.store.folder}: {free / 1e6:,.0f} MB free, the reference's logits of one chunk need "
-                f"{needed / 1e6:,.0f} MB for a moment",
-                "quantcurve cache prune, or export QUANTCURVE_CACHE=/a/folder/on/a/larger/disk",
-            )
+    def _effort(self, joined: dict[str, TokenScores]) -> ScreenEffort:
+        window_tokens = self.chunks[0].windows.shape[1]
+        whole = len(self.race.route.order) * window_tokens * len(joined)
+        return ScreenEffort(
+            exhaustive=self.race.lines.exhaustive,
+            tokens=sum(len(s.nll) for s in joined.values()) * window_tokens,
+            whole_tokens=whole,
+        )

@@ -10,12 +10,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from quantcurve.engines.base import Tokens
+from quantcurve.engines.base import Doubles, Tokens
 from quantcurve.engines.child import Child
-from quantcurve.recipe import Recipe, Text, Windows
+from quantcurve.recipe import Text, Windows
 from quantcurve.results import EngineIdentity, Frozen, TextResult
 from quantcurve.session import Event, Session
-from quantcurve.stages.figures import ScoredText
 from quantcurve.stages.resolve import Reference
 from quantcurve.texts import LoadedText, cut
 
@@ -39,6 +38,14 @@ class TokensStep(Frozen):
     windows_available: int
     windows_used: int
     vocabulary: int
+
+
+class ScoredText(NamedTuple):
+    """One text's windows: bytes of text behind the scored tokens of each window, (W,)."""
+
+    name: str
+    scored_bytes: Doubles
+    window_tokens: int
 
 
 class Windowed(NamedTuple):
@@ -69,29 +76,36 @@ class Windowed(NamedTuple):
 
 
 def tokens_inputs(
-    recipe: Recipe, entry: Text, text: LoadedText, reference_hash: str, engine: EngineIdentity
+    entry: Text, text: LoadedText, windows: Windows, seed: int, reference_hash: str, engine: EngineIdentity
 ) -> TokensInputs:
     """Key of one text's windows."""
     return TokensInputs(
         reference_hash=reference_hash,
         text_hash=text.content_hash,
-        windows=recipe.windows,
-        limit=recipe.window_limit(entry),
-        seed=recipe.seed,
+        windows=windows,
+        limit=windows.limit_of(entry),
+        seed=seed,
         engine=engine,
     )
 
 
-def tokenize(recipe: Recipe, texts: Sequence[LoadedText], reference: Reference, session: Session) -> list[Windowed]:
+def tokenize(
+    entries: Sequence[Text],
+    texts: Sequence[LoadedText],
+    windows: Windows,
+    seed: int,
+    reference: Reference,
+    session: Session,
+) -> list[Windowed]:
     """Windows of every text.
 
     Raises:
         RecipeError: a text is too short for two windows.
     """
     done = []
-    for i, (entry, text) in enumerate(zip(recipe.texts, texts, strict=True)):
+    for i, (entry, text) in enumerate(zip(entries, texts, strict=True)):
         session.progress(Event("tokenize", i, len(texts), text.name))
-        inputs = tokens_inputs(recipe, entry, text, reference.step.file.content_hash, session.engine)
+        inputs = tokens_inputs(entry, text, windows, seed, reference.step.file.content_hash, session.engine)
         step, artifact = session.make(
             "tokenize", inputs, TokensStep, partial(_make, inputs, text, reference.path, session)
         )
@@ -100,9 +114,11 @@ def tokenize(recipe: Recipe, texts: Sequence[LoadedText], reference: Reference, 
     return done
 
 
-def find(recipe: Recipe, entry: Text, text: LoadedText, reference_hash: str, session: Session) -> Windowed | None:
+def find(
+    entry: Text, text: LoadedText, windows: Windows, seed: int, reference_hash: str, session: Session
+) -> Windowed | None:
     """A text's windows if the store has them; writes nothing."""
-    inputs = tokens_inputs(recipe, entry, text, reference_hash, session.engine)
+    inputs = tokens_inputs(entry, text, windows, seed, reference_hash, session.engine)
     found = session.peek("tokenize", inputs, TokensStep)
     return _windowed(text, *found) if found else None
 

@@ -1,0 +1,233 @@
+"""From what the stages made to the record of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from quantcurve import __version__, machine
+from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.gguf_types import BY_NAME
+from quantcurve.metrics import sequential
+from quantcurve.metrics.statistics import exp_estimate
+from quantcurve.recipe import LoadedRecipe, Recipe
+from quantcurve.results import (
+    CacheFigures,
+    Divergence,
+    Frozen,
+    ImatrixResult,
+    Missing,
+    ReferenceResult,
+    RunResult,
+    Slice,
+    VariantResult,
+)
+from quantcurve.session import Session
+from quantcurve.stages import figures, frontier, resolve, screen, tokenize
+from quantcurve.stages.benchmark import Timed
+from quantcurve.stages.scoring import REFERENCE
+from quantcurve.store import key_of
+
+FAILED = Missing(missing="not timed: the variant failed")
+NOT_ASKED = Missing(missing="not timed: the recipe has no benchmark")
+
+
+class RunKey(Frozen):
+    """What determines a run's figures."""
+
+    recipe: Recipe
+    reference: str
+    windows: tuple[str, ...]
+    scoring: EngineConfig
+    speed: str | None
+
+
+class Parts(NamedTuple):
+    """What a run's stages made, but for the variants."""
+
+    reference: resolve.Reference
+    imatrix: ImatrixResult | None
+    windowed: Sequence[tokenize.Windowed]
+    screened: screen.Screened
+    timed: Timed | None
+
+
+Caches = Mapping[str, tuple[CacheFigures, ...] | Missing]
+
+
+def variants(
+    recipe: Recipe,
+    made: Sequence[resolve.Variant | resolve.Failed],
+    windowed: Sequence[tokenize.Windowed],
+    screened: screen.Screened,
+    caches: Caches,
+    timed: Timed | None,
+) -> tuple[list[VariantResult], tuple[str, ...]]:
+    """All variants with their figures, on or behind the Pareto front, and warnings about the machine's noise."""
+    judged = [_judged(item, made, windowed, screened, caches, timed) for item in made]
+    points = [_point(v, screened) for v in judged if v.verdict and v.verdict.decision != "discard"]
+    standings = {s.name: s for s in frontier.pareto(points, screened.route)}
+    placed = [v.model_copy(update=standing._asdict()) if (standing := standings.get(v.name)) else v for v in judged]
+    warnings = frontier.speed_warnings(points, recipe.benchmark.decode_tokens) if recipe.benchmark else ()
+    return placed, warnings
+
+
+def record(
+    loaded: LoadedRecipe,
+    session: Session,
+    parts: Parts,
+    placed: Sequence[VariantResult],
+    warnings: tuple[str, ...],
+) -> RunResult:
+    """The record of a run."""
+    recipe, windowed, timed = loaded.recipe, parts.windowed, parts.timed
+    key = RunKey(
+        recipe=recipe,
+        reference=parts.reference.step.file.content_hash,
+        windows=tuple(tokenize.windows_hash(w.windows) for w in windowed),
+        scoring=session.scoring_config(recipe.engine, recipe.windows.tokens),
+        speed=key_of(machine.facts()) if timed else None,
+    )
+    config = parts.screened.configs[REFERENCE]
+    return RunResult(
+        name=recipe.name,
+        quantcurve_version=__version__,
+        run_key=key_of(key),
+        recipe_text=loaded.text,
+        engine=session.engine,
+        scoring_config=config,
+        timing_config=timed.configs[REFERENCE] if timed else None,
+        workload=timed.workload if timed else None,
+        machine=machine.facts(),
+        texts=tuple(w.result() for w in windowed),
+        screen=parts.screened.effort,
+        imatrix=parts.imatrix,
+        reference=_reference_result(parts),
+        variants=tuple(placed),
+        warnings=warnings + _context_warnings(config.trained_context_tokens, recipe),
+        stages=session.stage_times(),
+    )
+
+
+def _judged(
+    item: resolve.Variant | resolve.Failed,
+    made: Sequence[resolve.Variant | resolve.Failed],
+    windowed: Sequence[tokenize.Windowed],
+    screened: screen.Screened,
+    caches: Caches,
+    timed: Timed | None,
+) -> VariantResult:
+    """A variant's figures and verdict, before it is placed among the others."""
+    failed = item if isinstance(item, resolve.Failed) else screened.failed.get(item.name)
+    if failed:
+        return VariantResult(
+            name=failed.name,
+            status="failed",
+            failure=failed.reason,
+            log=failed.log,
+            speed=FAILED if timed else NOT_ASKED,
+        )
+    assert isinstance(item, resolve.Variant)
+    texts = [w.scored_text() for w in windowed]
+    overall, each = figures.slices(texts, screened.route, screened.variants[item.name], screened.reference)
+    return VariantResult(
+        name=item.name,
+        status="measured",
+        file=item.file,
+        verdict=screened.verdicts[item.name],
+        overall=_stopped_early(overall, item.name, screened),
+        slices=each,
+        speed=timed.speeds[item.name] if timed else NOT_ASKED,
+        scoring_config=screened.configs[item.name],
+        timing_config=timed.configs[item.name] if timed else None,
+        kv_cache=caches.get(item.name, ()),
+        notes=(*_main_type_note(item), *_importance_note(item), *_twins_note(item, made)),
+    )
+
+
+def _stopped_early(overall: Slice, name: str, screened: screen.Screened) -> Slice:
+    """Where a variant stopped early, the figures that decided when carry the intervals that allow for the looking."""
+    scores, reference = screened.variants[name], screened.reference
+    n = len(scores.nll)
+    if n == len(screened.route.order):
+        return overall
+    assert overall.divergence and scores.kl is not None
+    differences = (scores.nll - reference.nll[:n]).mean(axis=1)
+    ln_ratio = sequential.confidence_sequence(differences, screened.alpha, screen.LN_RATIO)
+    kl = sequential.confidence_sequence(scores.kl.mean(axis=1), screen.KL_ALPHA, figures.NATS)
+    update = {
+        "ln_perplexity_ratio": ln_ratio,
+        "perplexity_ratio": exp_estimate(ln_ratio, "ratio"),
+        "kl_mean": kl.model_copy(update={"low": max(0.0, kl.low)}),
+    }
+    divergence: Divergence = overall.divergence.model_copy(update=update)
+    return overall.model_copy(update={"divergence": divergence})
+
+
+def _main_type_note(variant: resolve.Variant) -> tuple[str, ...]:
+    """Said where most weights are not of the type that the variant is named after."""
+    main, base = variant.file.types[0], BY_NAME[variant.entry.type].base
+    if main.type == base:
+        return ()
+    return (f"{100 * main.share:.0f} % of its weights are {main.type}, the largest part; its name stands for {base}",)
+
+
+def _importance_note(variant: resolve.Variant) -> tuple[str, ...]:
+    without = variant.step.without_importance
+    if not without:
+        return ()
+    more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+    return (f"the importance matrix says nothing of {without[0]}{more}: all columns count the same there",)
+
+
+def _twins_note(variant: resolve.Variant, made: Sequence[resolve.Variant | resolve.Failed]) -> tuple[str, ...]:
+    twins = [
+        m.name
+        for m in made
+        if isinstance(m, resolve.Variant)
+        and m.name != variant.name
+        and m.file.content_hash == variant.file.content_hash
+        and m.entry.cache == variant.entry.cache
+    ]
+    return (f"the same file as {', '.join(twins)}, byte for byte",) if twins else ()
+
+
+def _point(variant: VariantResult, screened: screen.Screened) -> frontier.Point:
+    assert variant.file and variant.scoring_config
+    scores = screened.variants[variant.name]
+    assert scores.kl is not None
+    config = variant.scoring_config
+    return frontier.Point(
+        name=variant.name,
+        kl_windows=scores.kl.mean(axis=1),
+        size_bytes=variant.file.size_bytes,
+        cache_bytes_per_token=config.cache_bytes / config.context_tokens,
+        decode_s=() if isinstance(variant.speed, Missing) else variant.speed.samples.decode_s,
+    )
+
+
+def _context_warnings(trained_tokens: int, recipe: Recipe) -> tuple[str, ...]:
+    lengths = [recipe.windows.tokens]
+    if any(v.cache.label() for v in recipe.variants.gguf):
+        lengths.append(recipe.kv_cache.long_context_tokens)
+    return tuple(
+        f"windows of {length} tokens are longer than the context the model knows ({trained_tokens})"
+        for length in lengths
+        if length > trained_tokens
+    )
+
+
+def _reference_result(parts: Parts) -> ReferenceResult:
+    step, timed = parts.reference.step, parts.timed
+    texts = [w.scored_text() for w in parts.windowed]
+    overall, each = figures.slices(texts, parts.screened.route, parts.screened.reference, None)
+    return ReferenceResult(
+        name=step.precision,
+        source=parts.reference.source,
+        precision=step.precision,
+        file=step.file,
+        provenance=step.provenance,
+        overall=overall,
+        slices=each,
+        speed=timed.speeds[REFERENCE] if timed else NOT_ASKED,
+    )

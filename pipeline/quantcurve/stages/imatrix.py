@@ -1,0 +1,119 @@
+"""The importance matrix: computed from calibration texts by the reference itself, or a file that the user has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from quantcurve.engines.base import EngineConfig, Floats, Tokens
+from quantcurve.engines.child import Child
+from quantcurve.errors import ModelFileError, RecipeError
+from quantcurve.results import EngineIdentity, Frozen, ImatrixResult
+from quantcurve.session import Event, Session
+from quantcurve.stages.tokenize import Windowed, windows_hash
+
+FILE = "imatrix.gguf"
+
+
+class ImatrixInputs(Frozen):
+    """Key of a computed importance matrix."""
+
+    version: Literal[1] = 1
+    model_hash: str
+    windows_hashes: tuple[str, ...]
+    names: tuple[str, ...]
+    """Of the texts: the file holds them."""
+    config: EngineConfig
+    engine: EngineIdentity
+
+
+class Matrix(NamedTuple):
+    """An importance matrix, ready to use."""
+
+    path: Path
+    result: ImatrixResult
+
+    def importance(self) -> dict[str, Floats]:
+        """Mean squares of each tensor's inputs, (columns * matrices,), by tensor name.
+
+        Raises:
+            ModelFileError: the file is damaged.
+        """
+        from quantcurve.engines.imatrix_file import load_imatrix
+
+        matrix = load_imatrix(self.path)
+        return {name: matrix.mean_squares(name) for name in matrix.sums}
+
+
+def inputs_of(
+    model_hash: str, texts: Sequence[Windowed], config: EngineConfig, engine: EngineIdentity
+) -> ImatrixInputs:
+    """Key of the importance matrix of a model on some texts."""
+    return ImatrixInputs(
+        model_hash=model_hash,
+        windows_hashes=tuple(windows_hash(t.windows) for t in texts),
+        names=tuple(t.text.name for t in texts),
+        config=config,
+        engine=engine,
+    )
+
+
+def compute(model: Path, model_hash: str, texts: Sequence[Windowed], config: EngineConfig, session: Session) -> Matrix:
+    """The importance matrix of a model on all windows of some texts.
+
+    Raises:
+        BackendError: the model cannot be run.
+    """
+    inputs = inputs_of(model_hash, texts, config, session.engine)
+    windows = np.concatenate([t.windows for t in texts])
+    session.progress(Event("imatrix", 0, len(windows), ", ".join(inputs.names)))
+    result, artifact = session.make(
+        "imatrix", inputs, ImatrixResult, partial(_compute, model, windows, inputs, session)
+    )
+    session.progress(Event("imatrix", len(windows), len(windows), "done"))
+    return Matrix(artifact.folder / FILE, result)
+
+
+def read(path: Path, session: Session) -> Matrix:
+    """An importance matrix that the user has, in the GGUF or the legacy format.
+
+    Raises:
+        RecipeError: it cannot be read or is something else.
+    """
+    from quantcurve.engines.imatrix_file import load_imatrix
+
+    try:
+        matrix = load_imatrix(path)
+    except ModelFileError as error:
+        raise RecipeError(error.message) from error
+    result = ImatrixResult(
+        source=path.name,
+        content_hash=session.store.hash_file(path),
+        tensors=len(matrix.sums),
+        datasets=matrix.datasets,
+        windows=matrix.chunk_count,
+        window_tokens=matrix.chunk_size,
+    )
+    return Matrix(path, result)
+
+
+def _compute(model: Path, windows: Tokens, inputs: ImatrixInputs, session: Session, draft: Path) -> ImatrixResult:
+    from quantcurve.engines import llamacpp_imatrix
+
+    with Child("imatrix", session.log("imatrix")) as child:
+        bare = child.call(llamacpp_imatrix.collect, model, windows, inputs.config)
+    matrix = dataclasses.replace(bare, datasets=inputs.names)
+    matrix.save(draft / FILE)
+    return ImatrixResult(
+        source="computed",
+        content_hash=session.store.hash_file(draft / FILE),
+        tensors=len(matrix.sums),
+        datasets=matrix.datasets,
+        windows=matrix.chunk_count,
+        window_tokens=matrix.chunk_size,
+    )
