@@ -179,7 +179,7 @@ def _look_up_figures(recipe: Recipe, known: _Known, session: Session) -> None:
 
 
 def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Session) -> _Sizes:
-    from quantcurve.engines import llamacpp_files
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize
 
     if located.kind == "hf_folder" and known.reference_path is None:
         weight_bytes = sum(p.stat().st_size for p in located.path.iterdir() if p.suffix in {".safetensors", ".bin"})
@@ -188,7 +188,10 @@ def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Ses
     path = known.reference_path or located.path
     with Child("plan", session.log("plan")) as child:
         header = child.call(llamacpp_files.header, path)
-        variants = child.call(llamacpp_files.quantized_size_bytes, path, list(recipe.variants.gguf), session.threads)
+        specs = [llamacpp_quantize.SizeSpec(name) for name in recipe.variants.gguf]
+        variants = dict(
+            zip(recipe.variants.gguf, child.call(llamacpp_quantize.planned_sizes, path, specs), strict=True)
+        )
     weights = sum(t.weights for t in header.tensors)
     return _Sizes(weights, known.reference.file.size_bytes if known.reference else 2 * weights, variants)
 

@@ -141,7 +141,7 @@ def _as_stored(folder: Path) -> Literal["auto", "f32"]:
 
 
 def _write(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
-    from quantcurve.engines import llamacpp_files, provenance
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize, provenance
 
     log = session.log("reference")
     source = located.path
@@ -158,7 +158,7 @@ def _write(located: sources.Located, model: Model, session: Session, draft: Path
         target = draft / "model.gguf"
         is_source = source_header.type_shares()[0].type == precision
         if not is_source:
-            child.call(llamacpp_files.quantize, source, target, precision, session.threads)
+            child.call(llamacpp_quantize.quantize, source, target, precision, session.threads)
         elif located.kind == "hf_folder":
             source.rename(target)
         kept = target if target.exists() else source
@@ -176,14 +176,14 @@ def _write(located: sources.Located, model: Model, session: Session, draft: Path
 
 
 def _quantize(source: Path, name: str, session: Session, draft: Path) -> ModelFile:
-    from quantcurve.engines import llamacpp_files
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize
 
     target = draft / "model.gguf"
     _check_disk(source, draft)
     with Child(name, session.log(name)) as child:
-        fallbacks = child.call(llamacpp_files.quantize, source, target, name, session.threads)
+        made = child.call(llamacpp_quantize.quantize, source, target, name, session.threads)
         header = child.call(llamacpp_files.header, target)
-    return model_file(header, target, session.store.hash_file(target), fallbacks)
+    return model_file(header, target, session.store.hash_file(target), made.fallbacks)
 
 
 def _check_disk(source: Path, folder: Path) -> None:
