@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from parity import llama_perplexity
-from quantcurve.engines import llamacpp, llamacpp_child, llamacpp_files
+from quantcurve.engines import llamacpp, llamacpp_child, llamacpp_quantize
 from quantcurve.engines.base import EngineConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.metrics.base_file import read_base_file
@@ -51,7 +51,7 @@ def record_tiny(tools: Path, file: Path, folder: Path) -> None:
     source, variant = write_tiny_llama(folder / "tiny.gguf", vocab=301), folder / "q4_0.gguf"
     common = (*arguments(file, TINY), "--kl-divergence-base", str(DATA / "tiny.base"))
     with Child("tiny", folder / "log") as child:
-        child.call(llamacpp_files.quantize, source, variant, "Q4_0", 2)
+        child.call(llamacpp_quantize.quantize, source, variant, "Q4_0", 2)
         llama_perplexity(tools, "-m", str(source), *common)
         printed = llama_perplexity(tools, "-m", str(variant), *common, "--kl-divergence")
         child.call(llamacpp_child.open_model, variant, EngineConfig(threads=2, window_tokens=64, sequences=32))
@@ -69,7 +69,7 @@ def record_smollm2(tools: Path, file: Path, folder: Path) -> None:
     record = {**SMOLLM2, "text_hash": text().content_hash, "llama_cpp_python": llamacpp.version(), "perplexity": {}}
     with Child("smollm2", folder / "log") as child:
         for name, of in (("F16", source), ("Q4_0", folder / "F16.gguf")):
-            child.call(llamacpp_files.quantize, of, folder / f"{name}.gguf", name, 2)
+            child.call(llamacpp_quantize.quantize, of, folder / f"{name}.gguf", name, 2)
             said = llama_perplexity(tools, "-m", str(folder / f"{name}.gguf"), *arguments(file, SMOLLM2))
             record["perplexity"][name] = float(re.search(r"Final estimate: PPL = ([\d.]+)", said)[1])
     (DATA / "smollm2.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from quantcurve.engines import llamacpp_child as engine
-from quantcurve.engines import llamacpp_files
+from quantcurve.engines import llamacpp_files, llamacpp_quantize
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
@@ -28,7 +28,7 @@ OPERATIONS: dict[str, Callable[[Child, Path], object]] = {
     "header": lambda child, path: child.call(llamacpp_files.header, path),
     "tokenize": lambda child, path: child.call(llamacpp_files.tokenize, path, ["some text"]),
     "open": lambda child, path: child.call(engine.open_model, path, CONFIG),
-    "quantize": lambda child, path: child.call(llamacpp_files.quantize, path, path.with_name("out.gguf"), "Q4_0", 1),
+    "quantize": lambda child, path: child.call(llamacpp_quantize.quantize, path, path.with_name("out.gguf"), "Q4_0", 1),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import PUBLIC_DATA
-from quantcurve.engines import llamacpp_child, llamacpp_files
+from quantcurve.engines import llamacpp_child, llamacpp_files, llamacpp_quantize
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
 from quantcurve.errors import ModelFileError
@@ -160,8 +160,8 @@ def smollm2_variants(smollm2, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("smollm2")
     paths = {name: folder / f"{name}.gguf" for name in ("F16", "Q4_0")}
     with Child("smollm2", folder / "log") as child:
-        child.call(llamacpp_files.quantize, smollm2, paths["F16"], "F16", default_threads())
-        child.call(llamacpp_files.quantize, paths["F16"], paths["Q4_0"], "Q4_0", default_threads())
+        child.call(llamacpp_quantize.quantize, smollm2, paths["F16"], "F16", default_threads())
+        child.call(llamacpp_quantize.quantize, paths["F16"], paths["Q4_0"], "Q4_0", default_threads())
     return paths
 
 

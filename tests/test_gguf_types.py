@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from quantcurve.engines import llamacpp_child, llamacpp_files
+from quantcurve.engines import llamacpp_child, llamacpp_files, llamacpp_quantize
 from quantcurve.engines.base import EngineConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader
@@ -48,14 +48,14 @@ def written(child, tiny_model, tmp_path_factory) -> dict[str, Written | str]:
     found: dict[str, Written | str] = {}
     for file_type in FILE_TYPES:
         try:
-            fallbacks = child.call(llamacpp_files.quantize, tiny_model, target, file_type.name, 2)
+            made = child.call(llamacpp_quantize.quantize, tiny_model, target, file_type.name, 2)
         except BackendError as error:
             found[file_type.name] = str(error)
             continue
         header = child.call(llamacpp_files.header, target)
         child.call(llamacpp_child.open_model, target, CONFIG)
         kl = child.call(llamacpp_child.score, windows, reference, None).kl
-        found[file_type.name] = Written(header, fallbacks, float(kl.mean()))
+        found[file_type.name] = Written(header, made.fallbacks, float(kl.mean()))
     return found
 
 
@@ -119,11 +119,11 @@ def test_the_smaller_type_makes_the_smaller_file(written):
 @pytest.fixture(scope="module")
 def q4_k_m(child, smollm2, tmp_path_factory) -> tuple[tuple[Fallback, ...], GgufHeader]:
     folder: Path = tmp_path_factory.mktemp("smollm2")
-    child.call(llamacpp_files.quantize, smollm2, folder / "F16.gguf", "F16", default_threads())
-    fallbacks = child.call(
-        llamacpp_files.quantize, folder / "F16.gguf", folder / "Q4_K_M.gguf", "Q4_K_M", default_threads()
+    child.call(llamacpp_quantize.quantize, smollm2, folder / "F16.gguf", "F16", default_threads())
+    made = child.call(
+        llamacpp_quantize.quantize, folder / "F16.gguf", folder / "Q4_K_M.gguf", "Q4_K_M", default_threads()
     )
-    return fallbacks, child.call(llamacpp_files.header, folder / "Q4_K_M.gguf")
+    return made.fallbacks, child.call(llamacpp_files.header, folder / "Q4_K_M.gguf")
 
 
 def test_every_tensor_that_fell_back_is_told_with_its_weights(q4_k_m):

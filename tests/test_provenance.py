@@ -191,11 +191,11 @@ def report_on(engine: Child, path: Path) -> LatticeReport:
 
 def rewritten(engine: Child, path: Path, *file_types: str) -> Path:
     """The file written in one type after another by llama.cpp."""
-    from quantcurve.engines import llamacpp_files
+    from quantcurve.engines import llamacpp_quantize
 
     for i, file_type in enumerate(file_types):
         target = path.with_name(f"{i}-{file_type}.gguf")
-        engine.call(llamacpp_files.quantize, path, target, file_type, 2)
+        engine.call(llamacpp_quantize.quantize, path, target, file_type, 2)
         path = target
     return path
 

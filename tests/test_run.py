@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from quantcurve.engines import llamacpp_child as engine
-from quantcurve.engines import llamacpp_files
+from quantcurve.engines import llamacpp_files, llamacpp_quantize
 from quantcurve.engines.base import EngineConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.engines.pool import ModelPool
@@ -94,7 +94,7 @@ def test_figures_are_those_of_the_raw_logits(
     config = EngineConfig(threads=2, window_tokens=64, sequences=32)
     target = tmp_path / "q8.gguf"
     with Child("direct", tmp_path / "log") as child:
-        child.call(llamacpp_files.quantize, tiny_model, target, "Q8_0", 2)
+        child.call(llamacpp_quantize.quantize, tiny_model, target, "Q8_0", 2)
         ids = child.call(llamacpp_files.tokenize, tiny_model, [OWN])[0][: 3 * 64].reshape(3, 64)
         child.call(engine.open_model, tiny_model, config)
         scratch = ReferenceScratch(tmp_path / "scratch")
