@@ -22,6 +22,7 @@ def write_tiny_moe(
     n_expert_used: int = 2,
     precision: str = "F16",
     attention: bool = True,
+    tied: bool = False,
     never_chosen: tuple[int, ...] = (),
 ) -> dict[str, np.ndarray]:
     """Write a GGUF file; gives its matrices as float32, by name.
@@ -38,6 +39,7 @@ def write_tiny_moe(
         n_expert_used: experts chosen for a token.
         precision: F16 or F32, of the matrices.
         attention: without it attn_output is zero, so that a layer's experts see its own input alone.
+        tied: the output is the embedding.
         never_chosen: experts that the router gives less than any other: all embeddings' first column is 1,
             and theirs weighs it by -100.
     """
@@ -58,7 +60,9 @@ def write_tiny_moe(
     _add_tokenizer(writer, vocab, add_bos=False)
     random = np.random.default_rng(seed)
     square, wide = (n_embd, n_embd), n_embd**-0.5
-    shapes = {"token_embd": ((vocab, n_embd), 1.0), "output": ((vocab, n_embd), 2 * wide)}
+    shapes = {"token_embd": ((vocab, n_embd), 1.0)}
+    if not tied:
+        shapes["output"] = ((vocab, n_embd), 2 * wide)
     for i in range(n_layer):
         shapes |= {
             f"blk.{i}.attn_q": (square, wide),

@@ -25,8 +25,8 @@ SUMS, COUNTS = ".in_sum2", ".counts"
 DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
 LONGEST_NAME_BYTES = 63
 """GGML_MAX_NAME (ggml/include/ggml.h) less the final zero."""
-MOST_HEADER_VALUES = 1_000_000
-"""Far more than the largest model's importance matrix has; a header of more is garbage that would take hours."""
+MOST_HEADER_VALUES = 200_000
+"""Enough for 14,000 weight matrices; a header of more is garbage that gguf-py would take hours over."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _pair(path: Path, name: str, sums: Any, counts: Any) -> tuple[Floats, Floats
         raise _damaged(path, f"the sums of {name} are {shapes[0]} and its counts {shapes[1]}, which do not fit")
     return (
         np.array(sums.data, np.float32).reshape(matrices, columns),
-        np.floor(np.array(counts.data, np.float32).reshape(-1) + np.float32(0.5)),  # lround
+        np.floor(counts.data.reshape(-1).astype(np.float64) + 0.5).astype(np.float32),  # lround
     )
 
 
