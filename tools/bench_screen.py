@@ -30,6 +30,7 @@ import numpy as np
 import psutil
 
 import bench_run as run
+from bench_sides import WINDOW_TOKENS, Bench
 from parity import llama_perplexity
 from quantcurve import machine
 from race import Measure, Race, Target, render, table
