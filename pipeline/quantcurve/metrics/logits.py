@@ -15,9 +15,11 @@ import numpy as np
 from quantcurve.engines.base import TOP_K, Doubles, Floats, Tokens, TokenScores
 
 _BLOCK = 64
-"""Columns that share a maximum in the search for the largest logits."""
+"""Entries that share a maximum in the search for the largest logits."""
 _SMALL = 1e-2
 """Divergences below this, in nats, are computed without the normalisers."""
+_WIDE = 0.25
+"""Changes of a logit above this have no short Taylor series of the exponential."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +40,40 @@ class RowScores:
     top_k: Tokens
 
 
+class _Work:
+    """Buffers of one thread, each as long as a row: fresh ones would cost page faults."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.probability = np.empty(vocabulary, np.float32)
+        self.change = np.empty(vocabulary, np.float32)
+        self.square = np.empty(vocabulary, np.float32)
+
+
 def top_tokens(logits: Floats, k: int = TOP_K) -> Tokens:
     """Ids of the k largest of one row of logits, largest first, the lower id first among equals.
 
-    The k-th largest block maximum bounds the k-th largest value from below, so one pass leaves few candidates.
-    A row with fewer than k entries gives all of them.
+    The row is seen as a table of _BLOCK lines. The k-th largest maximum of a column bounds the k-th largest value from
+    below, so only columns that reach it are searched. A row with fewer than k entries gives all of them.
     """
     k = min(k, logits.size)
-    whole = logits.size // _BLOCK * _BLOCK
-    if whole // _BLOCK >= k:
-        maxima = logits[:whole].reshape(-1, _BLOCK).max(axis=1)
-        bound = np.partition(maxima, maxima.size - k)[maxima.size - k]
-        candidates = np.flatnonzero(logits >= bound)
-    else:
-        candidates = np.arange(logits.size)
-    order = np.argsort(-logits[candidates], kind="stable")[:k]
-    return candidates[order].astype(np.int32)
+    columns = logits.size // _BLOCK
+    if columns < k:
+        return np.argsort(-logits, kind="stable")[:k].astype(np.int32)
+    table = logits[: columns * _BLOCK].reshape(_BLOCK, columns)
+    maxima = table.max(axis=0)
+    bound = np.partition(maxima, columns - k)[columns - k]
+    reached = np.flatnonzero(maxima >= bound)
+    ids = (np.arange(0, table.size, columns)[:, None] + reached).reshape(-1)
+    candidates = np.concatenate([ids, np.arange(table.size, logits.size)])
+    values = logits[candidates]
+    enough = np.flatnonzero(values >= bound)
+    order = np.argsort(-values[enough], kind="stable")[:k]
+    return candidates[enough[order]].astype(np.int32)
 
 
-def kl_divergence(reference: Floats, reference_normaliser: float, logits: Floats, normaliser: float) -> float:
+def kl_divergence(
+    reference: Floats, reference_normaliser: float, logits: Floats, normaliser: float, work: _Work | None = None
+) -> float:
     """KL divergence in nats from the reference's distribution to another, from one row of logits of each.
 
     KL = (Z - Z_ref) - sum p c, p the reference's probabilities, c the changes of the logits, Z the log normalisers:
@@ -64,30 +81,41 @@ def kl_divergence(reference: Floats, reference_normaliser: float, logits: Floats
     (tools/perplexity/perplexity.cpp, log_softmax with base_log_prob). Normalisers are known to about 1e-7, so a
     small divergence is computed without them.
     """
-    probability = np.exp(reference - np.float32(reference_normaliser))
-    outside = 0.0
-    kept = probability > 0
-    if kept.all():
-        change = logits - reference
+    work = work or _Work(len(reference))
+    probability = np.subtract(reference, np.float32(reference_normaliser), out=work.probability)
+    np.exp(probability, out=probability)
+    outside, square = 0.0, work.square
+    if probability.min() > 0:
+        change = np.subtract(logits, reference, out=work.change)
     else:  # a masked vocabulary, or far from likely
+        kept = probability > 0
         outside = float(np.exp(logits[~kept] - np.float32(normaliser)).sum(dtype=np.float64))
         probability, change = probability[kept], logits[kept] - reference[kept]
-    total = float(probability.sum(dtype=np.float64))
-    value = normaliser - reference_normaliser - float(np.dot(probability, change)) / total
+        square = square[: len(change)]
+    total = float(probability.sum())
+    mean_change = float(np.dot(probability, change)) / total
+    value = normaliser - reference_normaliser - mean_change
     if value < _SMALL:
-        value = _small_divergence(probability, change, total) - float(np.log1p(-outside))
+        change -= np.float32(mean_change)
+        value = _small_divergence(probability, change, square, total) - float(np.log1p(-outside))
     return max(value, 0.0)
 
 
-def _small_divergence(probability: Floats, change: Floats, total: float) -> float:
-    """KL = ln sum p e^c - sum p c with c measured from its mean, so that nothing large cancels."""
-    c = change - np.float32(np.dot(probability, change) / total)
-    terms = c * c * (0.5 + c * (1 / 6 + c * (1 / 24 + c / 120)))  # e^c - 1 - c near 0
-    wide = np.flatnonzero(np.abs(c) > 0.25)
-    terms[wide] = 0
-    far = c[wide].astype(np.float64)
-    curved = float(np.dot(probability, terms)) + float(np.dot(probability[wide], np.expm1(far) - far))
+def _small_divergence(probability: Floats, c: Floats, square: Floats, total: float) -> float:
+    """KL = ln sum p e^c - sum p c with c measured from its mean, so that nothing large cancels.
+
+    e^c - 1 - c is its Taylor polynomial up to c^5 near 0. Works in place: all three arrays are lost.
+    """
     rest = float(np.dot(probability, c)) / total  # 0 but for rounding
+    np.multiply(c, c, out=square)
+    wide = np.flatnonzero(square > _WIDE**2)
+    far = c[wide].astype(np.float64)
+    curved = float(np.dot(probability[wide], np.expm1(far) - far))
+    c[wide] = square[wide] = 0
+    weighted = np.multiply(probability, square, out=probability)
+    curved += float(weighted.sum()) / 2 + float(np.dot(weighted, c)) / 6 + float(np.dot(weighted, square)) / 24
+    np.multiply(weighted, c, out=weighted)
+    curved += float(np.dot(weighted, square)) / 120
     return float(np.log1p(curved / total + rest) - rest)
 
 
@@ -105,34 +133,35 @@ def score_rows(
     jobs = [pool.submit(_score_range, logits, targets, reference, out, range(a, b)) for a, b in pairwise(edges)]
     for job in jobs:
         job.result()
+    out.scores.top1[:] = out.top_k[:, 0]
+    if reference is not None:
+        assert out.scores.overlap is not None
+        shared = (reference.top_k[:, :, None] == out.top_k[:, None, :]).any(axis=2)
+        out.scores.overlap[:] = shared.mean(axis=1)
     return out
 
 
 def _score_range(logits: Floats, targets: Tokens, reference: ReferenceRows | None, out: RowScores, rows: range) -> None:
     scores = out.scores
-    shifted = np.empty(logits.shape[1], np.float32)
-    exponentials = np.empty_like(shifted)
+    work = _Work(logits.shape[1])
     for i in rows:
         row = logits[i]
         largest = float(row.max())
         if not np.isfinite(largest):  # NaN anywhere, +inf, or nothing but -inf
             raise ValueError(f"the model's logits are not finite (largest {largest}, token row {i})")
-        top = top_tokens(row)
-        np.subtract(row, np.float32(largest), out=shifted)
-        np.exp(shifted, out=exponentials)
+        top = out.top_k[i] = top_tokens(row)
+        shifted = np.subtract(row, np.float32(largest), out=work.change)
+        exponentials = np.exp(shifted, out=work.probability)
         total = float(exponentials.sum())
-        normaliser = largest + float(np.log(total))
-        out.log_normaliser[i] = normaliser
-        out.top_k[i] = top
+        normaliser = out.log_normaliser[i] = largest + float(np.log(total))
         scores.nll[i] = normaliser - float(row[targets[i]])
         scores.entropy[i] = _entropy(shifted, exponentials, total)
         scores.logit_norm[i] = _norm(row)
         scores.margin[i] = largest - float(row[top[1]])
-        scores.top1[i] = top[0]
         if reference is not None:
-            assert scores.kl is not None and scores.overlap is not None
-            scores.kl[i] = kl_divergence(reference.logits[i], float(reference.log_normaliser[i]), row, normaliser)
-            scores.overlap[i] = np.isin(reference.top_k[i], top, assume_unique=True).mean()
+            assert scores.kl is not None
+            base = float(reference.log_normaliser[i])
+            scores.kl[i] = kl_divergence(reference.logits[i], base, row, normaliser, work)
 
 
 def _entropy(shifted: Floats, exponentials: Floats, total: float) -> float:
