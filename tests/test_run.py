@@ -22,12 +22,13 @@ from quantcurve.engines.child import Child
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import ModelFileError, RecipeError
 from quantcurve.planning import plan
-from quantcurve.recipe import LoadedRecipe, load
+from quantcurve.recipe import LoadedRecipe, Text, load
 from quantcurve.results import Estimate, Missing, RunResult
 from quantcurve.run import Where, run
 from quantcurve.session import Event
-from quantcurve.stages import screen
+from quantcurve.stages import route, scoring
 from quantcurve.store import Store
+from quantcurve.texts import load_text
 
 pytestmark = pytest.mark.real
 RECIPE = """\
@@ -93,14 +94,17 @@ def test_figures_are_those_of_the_raw_logits(
     result = finished[1]
     config = EngineConfig(threads=2, window_tokens=64, sequences=32)
     target = tmp_path / "q8.gguf"
+    chat = load_text(Text(name="chat", source="embedded:chat"), tmp_path).content
+    order = np.random.default_rng(0).permutation(9)
     with Child("direct", tmp_path / "log") as child:
         child.call(llamacpp_quantize.quantize, tiny_model, target, "Q8_0", 2)
-        ids = child.call(llamacpp_files.tokenize, tiny_model, [OWN])[0][: 3 * 64].reshape(3, 64)
+        ids = child.call(llamacpp_files.tokenize, tiny_model, [chat, OWN])
+        windows = np.concatenate([ids[0][: 6 * 64].reshape(6, 64), ids[1][: 3 * 64].reshape(3, 64)])
         child.call(engine.open_model, tiny_model, config)
         scratch = ReferenceScratch(tmp_path / "scratch")
-        reference = child.call(engine.score, ids, None, scratch)
+        reference = child.call(engine.score, windows[order], None, scratch).rows(np.argsort(order)[6:])
         child.call(engine.open_model, target, config)
-        variant = child.call(engine.score, ids, scratch, None)
+        variant = child.call(engine.score, windows[order], scratch, None).rows(np.argsort(order)[6:])
     own = next(v for v in result.variants if v.name == "Q8_0").slices[1]
     assert own.divergence and variant.kl is not None
     assert own.model.perplexity.value == pytest.approx(np.exp(variant.nll.mean()), rel=1e-9)
@@ -258,15 +262,15 @@ def test_models_that_do_not_fit_together_give_the_same_figures(
 ) -> None:
     """Memory for one model at a time, and chunks of one batch."""
     opened = []
-    original = screen.LlamaCppModel
+    original = scoring.LlamaCppModel
 
     def count(path: Path, config: EngineConfig, label: str, log: Path) -> object:
         opened.append(label)
         return original(path, config, label, log)
 
-    monkeypatch.setattr(screen, "ModelPool", partial(ModelPool, available_bytes=lambda: 0))
-    monkeypatch.setattr(screen, "LlamaCppModel", count)
-    monkeypatch.setattr(screen, "SCRATCH_BYTES", 1)
+    monkeypatch.setattr(scoring, "ModelPool", partial(ModelPool, available_bytes=lambda: 0))
+    monkeypatch.setattr(scoring, "LlamaCppModel", count)
+    monkeypatch.setattr(route, "SCRATCH_BYTES", 1)
     recipe.path.write_text(recipe.text + "engine: {batch_tokens: 128}\n")
     result = run(load(recipe.path), Where(threads=2))
     assert len(opened) > 2 * len({*opened})  # closed and opened again for every chunk

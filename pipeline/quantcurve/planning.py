@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +13,15 @@ import numpy as np
 from quantcurve import machine, sources
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError
+from quantcurve.lookup import Known, look_up
 from quantcurve.metrics import sequential
-from quantcurve.recipe import Benchmark, GgufVariant, LoadedRecipe, Recipe, Windows, at
-from quantcurve.results import Frozen, ImatrixResult
-from quantcurve.run import Where, open_session, reference_model, variant_model
+from quantcurve.recipe import Benchmark, GgufVariant, LoadedRecipe, Recipe, at
+from quantcurve.results import Frozen
+from quantcurve.run import Where, open_session
 from quantcurve.session import Session
-from quantcurve.stages import benchmark, imatrix, resolve, screen, tokenize
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
-from quantcurve.stages.scoring import REFERENCE, Model
-from quantcurve.texts import LoadedText, load_calibration, load_texts
+from quantcurve.stages.scoring import REFERENCE
+from quantcurve.texts import LoadedText, load_texts
 
 BYTES_PER_TOKEN = 3.5
 """Of English text, where the text is not tokenised yet."""
@@ -81,21 +80,6 @@ class _Sizes(NamedTuple):
     variants: dict[str, int | str]
 
 
-@dataclass
-class _Known:
-    """What the store holds of this recipe."""
-
-    reference: resolve.Reference | None = None
-    windowed: list[tokenize.Windowed | None] = field(default_factory=list)
-    matrix_hash: str | None = None
-    """Of the importance matrix, if one is wanted and there is one."""
-    models: dict[str, Model] = field(default_factory=dict)
-    """The reference and the variants that are there."""
-    scored: set[str] = field(default_factory=set)
-    """Models whose whole way through the screen is there."""
-    timed: bool = False
-
-
 def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
     """Plan a run without making or writing anything.
 
@@ -115,7 +99,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
         session = open_session(where._replace(logs=Path(logs)), remember=False)
         with at(loaded, "model", "source"):
             located = sources.locate(recipe.model.source, loaded.path.parent)
-        known = _look_up(loaded, texts, located, session)
+        known = look_up(loaded, texts, located, session)
         with at(loaded, "variants", "gguf"):
             sizes = _sizes(located, known, recipe, session)
     rates = _measure_rates(session.threads)
@@ -129,7 +113,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
 
 
 def _steps(
-    recipe: Recipe, texts: Sequence[LoadedText], known: _Known, sizes: _Sizes, rates: _Rates, session: Session
+    recipe: Recipe, texts: Sequence[LoadedText], known: Known, sizes: _Sizes, rates: _Rates, session: Session
 ) -> Iterator[PlannedStep]:
     yield PlannedStep(
         stage="resolve",
@@ -150,75 +134,7 @@ def _steps(
         yield _benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed)
 
 
-def _look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.Located, session: Session) -> _Known:
-    """Follow the keys from stage to stage as far as the store has results."""
-    recipe, known = loaded.recipe, _Known(windowed=[None] * len(texts))
-    source_hash = sources.content_hash(located, session.store.hash_file)
-    found = session.peek(
-        "resolve", resolve.reference_inputs(recipe.model, source_hash, session.engine), resolve.ReferenceStep
-    )
-    if found is None:
-        return known
-    step, folder = found
-    path = located.path if step.is_source else folder / "model.gguf"
-    known.reference = resolve.Reference(path, located.description, step)
-    known.models[REFERENCE] = reference_model(known.reference)
-    reference_hash = step.file.content_hash
-    known.windowed = [
-        tokenize.find(entry, text, recipe.windows, recipe.seed, reference_hash, session)
-        for entry, text in zip(recipe.texts, texts, strict=True)
-    ]
-    known.matrix_hash = _matrix_hash(loaded, texts, reference_hash, session)
-    for entry in recipe.variants.gguf:
-        inputs = resolve.variant_inputs(entry, reference_hash, known.matrix_hash, session.engine)
-        if (not entry.imatrix or known.matrix_hash) and (
-            variant := session.peek("quantize", inputs, resolve.VariantStep)
-        ):
-            made = resolve.Variant(entry, variant[1] / "model.gguf", variant[0])
-            known.models[entry.label] = variant_model(made)
-    _look_up_figures(recipe, known, session)
-    return known
-
-
-def _matrix_hash(
-    loaded: LoadedRecipe, evaluation: Sequence[LoadedText], reference_hash: str, session: Session
-) -> str | None:
-    """Of the importance matrix, if a variant wants one and it is there."""
-    recipe, settings = loaded.recipe, loaded.recipe.imatrix
-    if not any(v.imatrix for v in recipe.variants.gguf):
-        return None
-    if settings.file:
-        with at(loaded, "imatrix", "file"):
-            return imatrix.read(loaded.path.parent / Path(settings.file).expanduser(), session).result.content_hash
-    windows = Windows(tokens=settings.window_tokens, limit=settings.limit)
-    found = [
-        tokenize.find(entry, text, windows, recipe.seed, reference_hash, session)
-        for entry, text in zip(settings.texts, load_calibration(loaded, evaluation), strict=True)
-    ]
-    windowed = [w for w in found if w is not None]
-    if len(windowed) < len(found):
-        return None
-    config = session.scoring_config(recipe.engine, settings.window_tokens)
-    inputs = imatrix.inputs_of(reference_hash, windowed, config, session.engine)
-    made = session.peek("imatrix", inputs, ImatrixResult)
-    return made[0].content_hash if made else None
-
-
-def _look_up_figures(recipe: Recipe, known: _Known, session: Session) -> None:
-    windowed = [w for w in known.windowed if w is not None]
-    if len(windowed) < len(known.windowed):
-        return
-    reference, *variants = known.models.values()
-    if len(variants) == len(recipe.variants.gguf):
-        config, along = session.scoring_config(recipe.engine, recipe.windows.tokens), route(windowed, recipe.seed)
-        known.scored = screen.stored(reference, variants, windowed, along, recipe.screen, config, session)
-    if recipe.benchmark:
-        timed = [benchmark.TimedModel(content_hash=m.content_hash, cache=m.cache) for m in known.models.values()]
-        inputs = benchmark.speed_inputs(recipe, recipe.benchmark, timed, session)
-        known.timed = session.cached("benchmark", inputs)
-
-
-def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Session) -> _Sizes:
+def _sizes(located: sources.Located, known: Known, recipe: Recipe, session: Session) -> _Sizes:
     from quantcurve.engines import llamacpp_files, llamacpp_quantize
 
     labels = [v.label for v in recipe.variants.gguf]
@@ -235,7 +151,7 @@ def _sizes(located: sources.Located, known: _Known, recipe: Recipe, session: Ses
     return _Sizes(weights, reference, dict(zip(labels, sizes, strict=True)))
 
 
-def _imatrix_step(recipe: Recipe, known: _Known, sizes: _Sizes, rates: _Rates) -> PlannedStep:
+def _imatrix_step(recipe: Recipe, known: Known, sizes: _Sizes, rates: _Rates) -> PlannedStep:
     settings = recipe.imatrix
     if settings.file:
         return PlannedStep(stage="imatrix", what=settings.file, cached=True)
@@ -245,7 +161,7 @@ def _imatrix_step(recipe: Recipe, known: _Known, sizes: _Sizes, rates: _Rates) -
     return PlannedStep(stage="imatrix", what=names, cached=known.matrix_hash is not None, seconds=seconds)
 
 
-def _quantize_step(variant: GgufVariant, sizes: _Sizes, known: _Known, session: Session) -> PlannedStep:
+def _quantize_step(variant: GgufVariant, sizes: _Sizes, known: Known, session: Session) -> PlannedStep:
     size = sizes.variants[variant.label]
     return PlannedStep(
         stage="quantize",
@@ -258,7 +174,7 @@ def _quantize_step(variant: GgufVariant, sizes: _Sizes, known: _Known, session: 
 
 
 def _screen_steps(
-    recipe: Recipe, texts: Sequence[LoadedText], sizes: _Sizes, rates: _Rates, known: _Known
+    recipe: Recipe, texts: Sequence[LoadedText], sizes: _Sizes, rates: _Rates, known: Known
 ) -> Iterator[PlannedStep]:
     windows = sum(_window_count(recipe, i, text, known) for i, text in enumerate(texts))
     early = not recipe.screen.exhaustive and windows > sequential.MIN_WINDOWS
@@ -290,7 +206,7 @@ def _cache_steps(recipe: Recipe, sizes: _Sizes, rates: _Rates) -> Iterator[Plann
             )
 
 
-def _scratch_bytes(seed: int, known: _Known) -> int:
+def _scratch_bytes(seed: int, known: Known) -> int:
     """Reference logits of the largest chunk, on disk for a moment."""
     found = [w for w in known.windowed if w is not None]
     if len(found) < len(known.windowed) or not found:
@@ -299,7 +215,7 @@ def _scratch_bytes(seed: int, known: _Known) -> int:
     return max(logits_bytes(c.windows.shape, vocabulary) for c in chunks(found, route(found, seed), 1))
 
 
-def _window_count(recipe: Recipe, index: int, text: LoadedText, known: _Known) -> int:
+def _window_count(recipe: Recipe, index: int, text: LoadedText, known: Known) -> int:
     if found := known.windowed[index]:
         return len(found.windows)
     whole = int(text.size_bytes / BYTES_PER_TOKEN / recipe.windows.tokens)
