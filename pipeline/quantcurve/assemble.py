@@ -8,6 +8,7 @@ from typing import NamedTuple
 from quantcurve import __version__, machine
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.gguf_types import BY_NAME
+from quantcurve.engines.tensor_types import llama_quantize_options, overridable
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
 from quantcurve.recipe import LoadedRecipe, Recipe
@@ -134,6 +135,7 @@ def _judged(
         name=item.name,
         status="measured",
         file=item.file,
+        tensor_types=item.step.tensor_types,
         verdict=screened.verdicts[item.name],
         overall=_stopped_early(overall, item.name, screened),
         slices=each,
@@ -141,7 +143,7 @@ def _judged(
         scoring_config=screened.configs[item.name],
         timing_config=timed.configs[item.name] if timed else None,
         kv_cache=caches.get(item.name, ()),
-        notes=(*_main_type_note(item), *_importance_note(item), *_twins_note(item, made)),
+        notes=(*_main_type_note(item), *_tensors_note(item), *_importance_note(item), *_twins_note(item, made)),
     )
 
 
@@ -170,6 +172,14 @@ def _main_type_note(variant: resolve.Variant) -> tuple[str, ...]:
     if main.type == base:
         return ()
     return (f"{100 * main.share:.0f} % of its weights are {main.type}, the largest part; its name stands for {base}",)
+
+
+def _tensors_note(variant: resolve.Variant) -> tuple[str, ...]:
+    if not variant.step.tensor_types:
+        return ()
+    options = " ".join(llama_quantize_options(variant.entry.type))
+    command = f"llama-quantize --tensor-type-file tensor-types/{variant.name}.txt {options} REFERENCE OUT"
+    return (f"{' '.join(command.split())} {overridable(variant.entry.type)} gives its tensors the same types",)
 
 
 def _importance_note(variant: resolve.Variant) -> tuple[str, ...]:

@@ -33,8 +33,10 @@ class Stage(StrEnum):
 
     resolve = "resolve"
     tokenize = "tokenize"
+    imatrix = "imatrix"
     quantize = "quantize"
     screen = "screen"
+    kv_cache = "kv_cache"
     benchmark = "benchmark"
 
 

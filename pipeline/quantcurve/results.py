@@ -241,6 +241,8 @@ class VariantResult(Frozen):
     log: str | None = None
     """Path of the engine's log, where it failed."""
     file: ModelFile | None = None
+    tensor_types: tuple[tuple[str, str], ...] = ()
+    """Name and type of every tensor that llama.cpp was told the type of, where the recipe has rules for some."""
     verdict: ScreenVerdict | None = None
     overall: Slice | None = None
     slices: tuple[Slice, ...] = ()

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from quantcurve.engines.tensor_types import tensor_type_file
 from quantcurve.errors import RecipeError
 from quantcurve.results import SCHEMA_VERSION, RunResult
 
 RESULTS = "results.json"
+TENSOR_TYPES = "tensor-types"
+"""Folder of files for `llama-quantize --tensor-type-file`."""
 PICTURES = ("curve.svg", "curve.png")
 
 
@@ -42,6 +45,10 @@ def save(run: RunResult, folder: Path) -> None:
     _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
     _write(folder / "recipe.yaml", run.recipe_text)
     _write(folder / "table.md", markdown(run))
+    for variant in run.variants:
+        if variant.tensor_types:
+            (folder / TENSOR_TYPES).mkdir(exist_ok=True)
+            _write(folder / TENSOR_TYPES / f"{variant.name}.txt", tensor_type_file(variant.tensor_types))
     drawn = unchanged and all((folder / name).exists() for name in PICTURES)
     if not drawn and any(v.status == "measured" for v in run.variants):
         for name in PICTURES:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from quantcurve import sources
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader
-from quantcurve.engines.tensor_types import TensorRule, tensor_type_file
+from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import BackendError
 from quantcurve.recipe import GgufVariant, Model
 from quantcurve.results import EngineIdentity, Fallback, Frozen, ModelFile, Provenance
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from quantcurve.stages.imatrix import Matrix
 
 Precision = Literal["F16", "BF16"]
-TENSOR_TYPES_FILE = "tensor-types.txt"
 
 
 class ReferenceInputs(Frozen):
@@ -63,9 +62,11 @@ class VariantInputs(Frozen):
 
 
 class VariantStep(Frozen):
-    """A variant's file as it was written; the types of single tensors are in tensor-types.txt where rules gave them."""
+    """A variant's file as it was written."""
 
     file: ModelFile
+    tensor_types: tuple[tuple[str, str], ...] = ()
+    """Name and type of every tensor that llama.cpp was told the type of, if there were rules."""
     without_importance: tuple[str, ...] = ()
     """Quantised tensors that the importance matrix has no entry for."""
 
@@ -86,11 +87,6 @@ class Variant(NamedTuple):
     def name(self) -> str:
         """The variant's label."""
         return self.entry.label
-
-    @property
-    def tensor_types(self) -> Path | None:
-        """Text for `llama-quantize --tensor-type-file` that gives the same tensor types, if rules gave them."""
-        return self.path.with_name(TENSOR_TYPES_FILE) if self.entry.tensors else None
 
 
 class Failed(NamedTuple):
@@ -240,10 +236,8 @@ def _quantize(source: Path, entry: GgufVariant, matrix: Matrix | None, session: 
             llamacpp_quantize.quantize, source, target, entry.type, session.threads, entry.tensors, importance, origin
         )
         header = child.call(llamacpp_files.header, target)
-    if written.overrides:
-        (draft / TENSOR_TYPES_FILE).write_text(tensor_type_file(written.overrides))
     file = model_file(header, target, session.store.hash_file(target), written.fallbacks)
-    return VariantStep(file=file, without_importance=written.without_importance)
+    return VariantStep(file=file, tensor_types=written.overrides, without_importance=written.without_importance)
 
 
 def _check_disk(source: Path, folder: Path) -> None:
