@@ -27,6 +27,7 @@ DENSE_MXFP4 = "Q8_0"
 class Written(NamedTuple):
     header: GgufHeader
     fallbacks: tuple[Fallback, ...]
+    size_bytes: int
     kl: float
     """Mean divergence from the tiny model, nats."""
 
@@ -55,7 +56,7 @@ def written(child, tiny_model, tmp_path_factory) -> dict[str, Written | str]:
         header = child.call(llamacpp_files.header, target)
         child.call(llamacpp_child.open_model, target, CONFIG)
         kl = child.call(llamacpp_child.score, windows, reference, None).kl
-        found[file_type.name] = Written(header, made.fallbacks, float(kl.mean()))
+        found[file_type.name] = Written(header, made.fallbacks, target.stat().st_size, float(kl.mean()))
     return found
 
 
@@ -114,6 +115,16 @@ def test_the_smaller_type_makes_the_smaller_file(written):
     sizes = {n: sum(t.size_bytes for t in w.header.tensors) for n, w in written.items() if isinstance(w, Written)}
     order = ["Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0", "F16", "F32"]
     assert [sizes[n] for n in order] == sorted(sizes[n] for n in order)
+
+
+def test_planned_sizes_are_those_of_the_files_and_refusals_name_the_way_out(child, tiny_model, written):
+    specs = [llamacpp_quantize.SizeSpec(t.name) for t in FILE_TYPES]
+    planned = child.call(llamacpp_quantize.planned_sizes, tiny_model, specs)
+    made = {n: w.size_bytes for n, w in written.items() if isinstance(w, Written)}
+    assert {t.name: size for t, size in zip(FILE_TYPES, planned, strict=True) if isinstance(size, int)} == made
+    for file_type, said in zip(FILE_TYPES, planned, strict=True):
+        assert isinstance(said, int) or f"{{type: {file_type.name}, imatrix: true}} in the recipe" in said
+        assert isinstance(said, str) == file_type.needs_imatrix
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from quantcurve.engines.gguf_file import GgufHeader, TensorInfo, read_header, ty
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.quantize_call import (
     Job,
+    Keys,
     Misfit,
     decide,
     header_bytes,
@@ -176,7 +177,7 @@ def _plan(job: Job, header: GgufHeader, rules: Sequence[TensorRule]) -> TensorPl
     overrides: tuple[tuple[str, str], ...] = ()
     if rules:
         names = quantizable(job.source)
-        ruled = assign(names, rules, shapes.keys() - set(names))
+        ruled = assign(names, rules, [name for name in shapes if name not in names])
         overrides = tuple((name, ruled.get(name, decided.types[name])) for name in names)
         job = job._replace(overrides=overrides)
         decided = decide(job)
@@ -203,9 +204,7 @@ def _silent_misfits(tensors: Mapping[str, TensorInfo], types: Mapping[str, str],
             yield Misfit(name, wanted, "Q8_0")
 
 
-def _keys(
-    importance: Mapping[str, Floats] | None, origin: ImportanceOrigin | None
-) -> tuple[tuple[str, str | int], ...]:
+def _keys(importance: Mapping[str, Floats] | None, origin: ImportanceOrigin | None) -> Keys:
     """What llama-quantize writes about an importance matrix (tools/quantize/quantize.cpp), less the file's path."""
     if importance is None:
         return ()
