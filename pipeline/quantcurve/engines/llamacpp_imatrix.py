@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import llama_cpp as lc
 import numpy as np
@@ -61,20 +61,9 @@ class _Tensor(ctypes.Structure):
         return parts[1] if len(parts) > 1 else parts[0]
 
 
-class _Ggml(NamedTuple):
-    """What is used of the ggml library, with signatures."""
-
-    tensor_get: Any
-    is_host: Any
-    size_bytes: Any
-    mul_mat: int
-    """GGML_OP_MUL_MAT."""
-    mul_mat_id: int
-    """GGML_OP_MUL_MAT_ID, the product with chosen experts."""
-
-
 @cache
-def _ggml() -> _Ggml:
+def _matrix_products() -> tuple[int, int]:
+    """GGML_OP_MUL_MAT and GGML_OP_MUL_MAT_ID (with chosen experts) of this build; sets signatures of libggml."""
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     signatures = {
         "ggml_backend_tensor_get": (None, [pointer, pointer, size, size]),
@@ -94,13 +83,7 @@ def _ggml() -> _Ggml:
     ops: dict[bytes, int] = {}
     while b"MUL_MAT_ID" not in ops:
         ops[libggml.ggml_op_name(len(ops))] = len(ops)
-    return _Ggml(
-        libggml.ggml_backend_tensor_get,
-        libggml.ggml_backend_buffer_is_host,
-        libggml.ggml_nbytes,
-        ops[b"MUL_MAT"],
-        ops[b"MUL_MAT_ID"],
-    )
+    return ops[b"MUL_MAT"], ops[b"MUL_MAT_ID"]
 
 
 def collect(path: Path, windows: Tokens, config: EngineConfig, process_output: bool = False) -> ImportanceMatrix:
@@ -187,7 +170,7 @@ class _Collector:
     """Sees every node of a graph; sums the inputs of the products with weights."""
 
     def __init__(self, process_output: bool) -> None:
-        self.ggml = _ggml()
+        self.mul_mat, self.mul_mat_id = _matrix_products()
         self.process_output = process_output
         self.stats: dict[str, _Stats] = {}
         self.error: BaseException | None = None
@@ -211,9 +194,9 @@ class _Collector:
         return True
 
     def _wanted(self, node: _Tensor) -> bool:
-        if node.op == self.ggml.mul_mat_id:
+        if node.op == self.mul_mat_id:
             return True
-        if node.op != self.ggml.mul_mat:
+        if node.op != self.mul_mat:
             return False
         inputs = node.source(1)
         if inputs.ne[1] < LEAST_ROWS or inputs.type != lc.GGML_TYPE_F32:
@@ -226,21 +209,11 @@ class _Collector:
         name = weights.weight_name()
         if inputs.type != lc.GGML_TYPE_F32 or inputs.nb[0] != 4:
             raise BackendError(f"the inputs of {name} are no rows of float32 (type {inputs.type}): report this model")
-        x = self._array(inputs, np.float32)
-        if node.op == self.ggml.mul_mat_id:
-            self._add_experts(name, weights.ne[2], x, self._array(node.source(2), np.int32))
+        x = _array(inputs, np.float32)
+        if node.op == self.mul_mat_id:
+            self._add_experts(name, weights.ne[2], x, _array(node.source(2), np.int32))
         else:
             self._add_dense(name, weights.ne[2], weights.ne[3], x)
-
-    def _array(self, tensor: _Tensor, kind: type[np.generic]) -> NDArray[Any]:
-        """A tensor's values, (ne3, ne2, ne1, ne0): a view if they are in this process's memory, else a copy."""
-        size_bytes = self.ggml.size_bytes(ctypes.byref(tensor))
-        if self.ggml.is_host(tensor.buffer):
-            raw = (ctypes.c_char * size_bytes).from_address(tensor.data)
-        else:
-            raw = (ctypes.c_char * size_bytes)()
-            self.ggml.tensor_get(ctypes.byref(tensor), raw, 0, size_bytes)
-        return np.ndarray(tuple(tensor.ne)[::-1], kind, raw, strides=tuple(tensor.nb)[::-1])
 
     def _add_dense(self, name: str, matrices2: int, matrices3: int, x: Floats) -> None:
         """One matrix, or a batch of them: one count for all."""
@@ -305,3 +278,14 @@ def _add_squares(total: Floats, rows: Floats) -> None:
 def _check_finite(name: str, sums: Floats) -> None:
     if not np.isfinite(sums).all():
         raise BackendError(f"{name}: its squared inputs are not finite; the model's weights are broken")
+
+
+def _array(tensor: _Tensor, kind: type[np.generic]) -> NDArray[Any]:
+    """A tensor's values, (ne3, ne2, ne1, ne0): a view if they are in this process's memory, else a copy."""
+    size_bytes = libggml.ggml_nbytes(ctypes.byref(tensor))
+    if libggml.ggml_backend_buffer_is_host(tensor.buffer):
+        raw = (ctypes.c_char * size_bytes).from_address(tensor.data)
+    else:
+        raw = (ctypes.c_char * size_bytes)()
+        libggml.ggml_backend_tensor_get(ctypes.byref(tensor), raw, 0, size_bytes)
+    return np.ndarray(tuple(tensor.ne)[::-1], kind, raw, strides=tuple(tensor.nb)[::-1])
