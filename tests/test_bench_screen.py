@@ -230,5 +230,5 @@ def test_a_race_over_a_tiny_model(tiny_model, tmp_path):
     )
     path = tmp_path / "race.json"
     path.write_text(found.model_dump_json())
-    assert len(race.render(path).splitlines()) == 2 + len(found.measures) + 1 + 3 + 7
+    assert len(race.render(path).splitlines()) == 2 + len(found.measures) + 1 + 3 + 4
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]
