@@ -112,6 +112,15 @@ def type_traits() -> dict[str, TypeTrait]:
     return found
 
 
+@cache
+def type_numbers() -> dict[str, int]:
+    """Value of `enum ggml_type` by upper-case name, of every type of the installed build."""
+    from llama_cpp import GGML_TYPE_COUNT
+
+    names = ((_ggml().ggml_type_name(number), number) for number in range(GGML_TYPE_COUNT))
+    return {name.decode().upper(): number for name, number in names if name}
+
+
 def read_header(path: Path) -> GgufHeader:
     """Read and check a file's header.
 

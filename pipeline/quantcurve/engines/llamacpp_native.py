@@ -15,6 +15,7 @@ from typing import Any
 import llama_cpp as lc
 
 from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.gguf_file import type_numbers
 from quantcurve.errors import ModelFileError
 
 _FLASH = {"auto": -1, "off": 0, "on": 1}
@@ -91,4 +92,4 @@ def context_params(config: EngineConfig) -> Any:
 
 
 def _ggml_type(name: str) -> int:
-    return int(getattr(lc, f"GGML_TYPE_{name.upper()}"))
+    return type_numbers()[name.upper()]

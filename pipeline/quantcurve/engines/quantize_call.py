@@ -9,7 +9,6 @@ import ctypes
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import llama_cpp as lc
 import numpy as np
 
 from quantcurve.engines.base import Floats
-from quantcurve.engines.gguf_file import _ggml, _InitParams
+from quantcurve.engines.gguf_file import _ggml, _InitParams, type_numbers
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.llamacpp_native import last_error, log_mark, log_text
 from quantcurve.engines.tensor_types import TENSOR_TYPES, exact_pattern, overridable
@@ -137,14 +136,6 @@ def all_keys(job: Job) -> Keys:
     if job.overrides and overridable(job.file_type) != job.file_type:
         return (*job.keys, ("general.file_type", BY_NAME[job.file_type].ftype))
     return job.keys
-
-
-@cache
-def type_numbers() -> dict[str, int]:
-    """Value of `enum ggml_type` of every quantizable tensor type (the bindings do not name all of them)."""
-    names = ((_ggml().ggml_type_name(number), number) for number in range(lc.GGML_TYPE_COUNT))
-    numbers = {name.decode().upper(): number for name, number in names if name}
-    return {name: numbers[name] for name in TENSOR_TYPES}
 
 
 def requires_imatrix(kind: str) -> bool:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from quantcurve.engines.base import Doubles, Floats, Tokens
 from quantcurve.errors import ModelFileError
-from quantcurve.metrics.statistics import percentile
 
 MAGIC = b"_logits_"
 CLIP = np.float32(-16)
@@ -99,6 +98,8 @@ def compare_stored(logits: Floats, log_base: Floats, targets: Tokens) -> StoredS
 
 def printed_figures(scores: StoredScores) -> dict[str, float]:
     """Every point value that `--kl-divergence` prints, by the label it prints."""
+    from quantcurve.metrics.statistics import percentile  # imports SciPy, which a child does without
+
     nll, base = scores.nll.astype(np.float64), scores.nll_base.astype(np.float64)
     change = _expf(-scores.nll) - _expf(-scores.nll_base)
     ratio = nll.mean() - base.mean()
