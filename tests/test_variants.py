@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import write_tiny_llama
 
 from quantcurve.engines import llamacpp_files
 from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes, EngineConfig
@@ -23,6 +22,7 @@ from quantcurve.report.table import table
 from quantcurve.results import CacheFigures, Estimate, RunResult, VariantResult
 from quantcurve.run import Where, run
 from quantcurve.store import Store
+from tiny import write_tiny_llama
 
 pytestmark = pytest.mark.real
 RULE = r"{match: 'blk\.1\.(attn_v|ffn_down)\.weight', type: Q8_0}"
@@ -47,7 +47,23 @@ benchmark: {{prompt_tokens: 32, decode_tokens: 4, repetitions: 3}}
 
 
 def write_texts(folder: Path) -> None:
-    words = "the harbour master counted boats twice because fog had come in from north again and".split()
+    words = [
+        "the",
+        "harbour",
+        "master",
+        "counted",
+        "boats",
+        "twice",
+        "because",
+        "fog",
+        "had",
+        "come",
+        "in",
+        "from",
+        "north",
+        "again",
+        "and",
+    ]
     rng = np.random.default_rng(0)
     (folder / "docs.txt").write_text(" ".join(rng.choice(words, 2200)))
     (folder / "own.txt").write_text(" ".join(rng.choice(words, 400)))

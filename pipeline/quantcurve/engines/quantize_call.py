@@ -19,7 +19,7 @@ from quantcurve.engines.base import Floats
 from quantcurve.engines.gguf_file import _ggml, _InitParams, type_numbers
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.llamacpp_native import last_error, log_mark, log_text
-from quantcurve.engines.tensor_types import TENSOR_TYPES, exact_pattern, overridable
+from quantcurve.engines.tensor_types import exact_pattern, overridable
 from quantcurve.errors import BackendError, ModelFileError
 
 Keys = tuple[tuple[str, str | int], ...]
