@@ -1,4 +1,4 @@
-"""Variants beyond a file type: importance matrices, types of single tensors, KV caches, and the early stop; real runs."""
+"""Variants beyond a file type, and the early stop: importance matrices, single tensors, KV caches; real runs."""
 
 from __future__ import annotations
 
