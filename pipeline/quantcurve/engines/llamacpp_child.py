@@ -17,6 +17,7 @@ import llama_cpp as lc
 import numpy as np
 import psutil
 
+from quantcurve import disk
 from quantcurve.engines.base import (
     TOP_K,
     Doubles,
@@ -214,9 +215,10 @@ class _Keep:
     def __init__(self, scratch: ReferenceScratch, windows: int, rows: int, vocabulary: int) -> None:
         scratch.folder.mkdir(parents=True, exist_ok=True)
         k = min(TOP_K, vocabulary)
-        self.logits = np.lib.format.open_memmap(
-            scratch.logits, mode="w+", dtype=np.float32, shape=(windows, rows, vocabulary)
-        )
+        shape = (windows, rows, vocabulary)
+        with disk.errors_named(scratch.folder, needed_bytes=4 * int(np.prod(shape))):
+            self.logits = np.lib.format.open_memmap(scratch.logits, mode="w+", dtype=np.float32, shape=shape)
+        disk.reserve(scratch.logits, self.logits.offset + self.logits.nbytes)
         self.normaliser: Doubles = np.empty((windows, rows))
         self.top_k: Tokens = np.empty((windows, rows, k), np.int32)
         self.scratch = scratch
