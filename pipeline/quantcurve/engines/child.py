@@ -63,7 +63,7 @@ class Child:
         with sink:
             self._log_start = sink.tell()
             try:
-                self._process = _start(sink)
+                self._process = _start(label, sink)
             except OSError as error:
                 raise BackendError(f"{label}: no process can be started ({error.strerror}); {MEMORY_HINT}") from error
         assert self._process.stdin and self._process.stdout
@@ -187,12 +187,12 @@ class Child:
         return error if error.log else type(error)(error.message, self.log)
 
 
-def _start(sink: BinaryIO) -> subprocess.Popen[bytes]:
+def _start(label: str, sink: BinaryIO) -> subprocess.Popen[bytes]:
     main_thread = threading.current_thread() is threading.main_thread()
     started_by = child_main.MAIN if main_thread else child_main.OTHER
     return subprocess.Popen(
         # Unbuffered, or an abort loses what was printed last.
-        [sys.executable, "-u", "-m", child_main.__name__, str(os.getpid()), started_by],
+        [sys.executable, "-u", "-m", child_main.__name__, str(os.getpid()), started_by, label],
         bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

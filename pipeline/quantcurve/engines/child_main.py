@@ -1,4 +1,7 @@
-"""The child's side of the process boundary (see child.py): `python -m quantcurve.engines.child_main PARENT THREAD`."""
+"""The child's side of the boundary (see child.py): `python -m quantcurve.engines.child_main PARENT THREAD LABEL`.
+
+PARENT is the parent's process number, THREAD whether its main thread started the child, LABEL for who looks at `ps`.
+"""
 
 from __future__ import annotations
 
