@@ -38,9 +38,9 @@ model: {source: tiny.gguf}
 texts:
   - {name: chat, source: "embedded:chat"}
   - {name: code, source: "embedded:code"}
-windows: {tokens: 64, limit: 24}
-variants: {gguf: [Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, Q3_K_M]}
-benchmark: {prompt_tokens: 32, decode_tokens: 8, repetitions: 3}
+windows: {tokens: 64, limit: 12}
+variants: {gguf: [Q8_0, Q4_K_M, Q4_0]}
+benchmark: {prompt_tokens: 16, decode_tokens: 4, repetitions: 3}
 """
 
 
