@@ -37,7 +37,7 @@ def spin(seconds: float) -> None:
 def answer_and_die(answered: bytes) -> None:
     for link in Path("/proc/self/fd").iterdir():
         info = Path("/proc/self/fdinfo", link.name)
-        if not info.exists() or not os.readlink(link).startswith("pipe:"):
+        if not info.exists() or not str(link.readlink()).startswith("pipe:"):
             continue
         flags = int(dict(line.split(None, 1) for line in info.read_text().splitlines())["flags:"], 8)
         if flags & os.O_ACCMODE == os.O_WRONLY:  # the only one is the pipe of replies

@@ -99,7 +99,7 @@ class Run:
                 self.said.append(line)
                 stage, colon, _ = line.partition(": ")
                 with self._changed:
-                    if colon and stage.isalpha() and stage != "quantcurve":
+                    if colon and stage.isalpha() and stage not in ("quantcurve", "results"):
                         self.stage, self.lines = stage, self.lines + 1
                     self._changed.notify_all()
         with self._changed:

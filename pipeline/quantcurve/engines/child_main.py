@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from quantcurve.engines.channel import read_frame, write_frame
+from quantcurve.engines.channel import MAGIC, read_request
 from quantcurve.errors import BackendError
 
 MAIN, OTHER = "main", "other"
@@ -81,7 +81,7 @@ def _log(descriptor: int) -> io.TextIOWrapper:
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     while True:
         try:
-            request = read_frame(requests)
+            request = read_request(requests)
         except EOFError:
             return
         try:
@@ -92,7 +92,9 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
             traceback.print_exc()
             content = pickle.dumps((False, _sendable(error)))
-        write_frame(replies, content)
+        replies.write(MAGIC)
+        replies.write(content)
+        replies.flush()
 
 
 def _result(value: object) -> bytes:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -108,7 +109,7 @@ def _run(folder: Path, draft: Path, precision: Precision, log: Path, tools: Path
             stderr=sink,
             start_new_session=True,
             env=environment,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the parent has one thread
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the parent has one thread
         )
         try:
             code = process.wait()
