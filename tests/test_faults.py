@@ -193,6 +193,7 @@ def test_a_child_whose_parent_died_while_it_started_ends_at_once():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_campaign_of_kills(tmp_path):
     tool = Path(__file__).parents[1] / "tools" / "fault_campaign.py"
     command = [sys.executable, str(tool), "--kills", "5", "--seed", "3", "--work", str(tmp_path)]

@@ -203,10 +203,13 @@ def test_interrupt_says_how_to_go_on_and_leaves_no_child(recipe: LoadedRecipe, t
 def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe, after_a_run: RunResult) -> None:
     """kill -9 of one variant's engine between two chunks: the others are measured, and the next run mends it."""
 
+    killed: list[int] = []
+
     def kill_q8(event: Event) -> None:
-        for child in psutil.Process().children() if event.stage == "screen" else ():
+        for child in psutil.Process().children() if event.stage == "screen" and not killed else ():
             if child.cmdline()[-1:] == ["Q8_0"]:
                 child.kill()
+                killed.append(child.pid)
 
     broken, fine = run(recipe, Where(threads=2, force=frozenset({"screen"})), kill_q8).variants[:2]
     assert broken.status == "failed" and "Q8_0: the engine died in" in str(broken.failure) and broken.log
