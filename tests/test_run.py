@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from quantcurve.engines import llamacpp_child as engine
@@ -203,21 +203,23 @@ def test_interrupt_says_how_to_go_on_and_leaves_no_child(recipe: LoadedRecipe, t
     assert not any((Store().folder / "tmp").iterdir())
 
 
-@pytest.mark.usefixtures("after_a_run")
-def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe) -> None:
-    """The file is overwritten after it was stored: llama.cpp refuses it, the others are measured."""
-    victim = next(
-        folder
-        for folder in (Store().folder / "artifacts" / "quantize").iterdir()
-        if json.loads((folder / "inputs.json").read_text())["file_type"] == "Q8_0"
-    )
-    with (victim / "model.gguf").open("r+b") as file:
-        file.seek(8)
-        file.write(b"\xff" * 100)
-    result = run(recipe, Where(threads=2, force=frozenset({"screen"})))
-    broken, fine = result.variants[:2]
-    assert broken.status == "failed" and "model.gguf" in str(broken.failure) and broken.log
-    assert fine.status == "measured"
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe, after_a_run: RunResult) -> None:
+    """kill -9 of one variant's engine between two chunks: the others are measured, and the next run mends it."""
+
+    killed: list[int] = []
+
+    def kill_q8(event: Event) -> None:
+        for child in psutil.Process().children() if event.stage == "screen" and not killed else ():
+            if child.cmdline()[-1:] == ["Q8_0"]:
+                child.kill()
+                killed.append(child.pid)
+
+    broken, fine = run(recipe, Where(threads=2, force=frozenset({"screen"})), kill_q8).variants[:2]
+    assert broken.status == "failed" and "Q8_0: the engine died in" in str(broken.failure) and broken.log
+    assert "signal 9 (SIGKILL) (if nobody killed it, the kernel did for lack of memory" in str(broken.failure)
+    assert fine.status == "measured" and fine.overall == after_a_run.variants[1].overall
+    assert [v.overall for v in run(recipe, Where(threads=2)).variants] == [v.overall for v in after_a_run.variants]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,12 @@ def test_what_was_made_is_read_the_next_time(store):
     read, second = Store(store.folder).make("stage", Inputs(), Answer, must_not_run)
     assert (made, first.cached, second.cached) == (read, False, True)
     assert first.folder == second.folder == store.find("stage", Inputs())
-    assert sorted(p.name for p in first.folder.iterdir()) == ["data.bin", "inputs.json", "result.json", "sizes.json"]
+    assert sorted(p.name for p in first.folder.iterdir()) == [
+        "contents.json",
+        "data.bin",
+        "inputs.json",
+        "result.json",
+    ]
     assert not list((store.folder / "tmp").iterdir())
 
 
@@ -189,8 +194,19 @@ def test_a_damaged_memo_is_not_believed_and_no_cache_is_made_for_one(store, tmp_
     store.folder.mkdir()
     store.hash_file(file)
     (memo,) = (store.folder / "hashes").iterdir()
-    memo.write_text("short")
-    assert store.hash_file(file) == sha256(b"aaaa") == memo.read_text()
+    whole = memo.read_text()
+    for damaged in ("short", whole.replace(whole[5], "0" if whole[5] != "0" else "1"), whole[:64], "\0" * 81):
+        memo.write_text(damaged)
+        assert store.hash_file(file) == sha256(b"aaaa")
+        assert memo.read_text() == whole
+
+
+def test_a_memo_that_cannot_be_written_is_done_without(store, tmp_path):
+    store.folder.mkdir()
+    (store.folder / "hashes").touch()  # a file where the folder should be
+    (tmp_path / "model").write_bytes(b"aaaa")
+    assert store.hash_file(tmp_path / "model") == sha256(b"aaaa")
+    assert not list((store.folder / "tmp").iterdir())
 
 
 # ---- several processes ----
@@ -236,12 +252,12 @@ def test_a_process_killed_in_the_middle_leaves_nothing_that_is_used(store, tmp_p
 
 
 def test_the_folder_of_a_dead_process_whose_number_lives_on_is_swept(store):
-    draft = store.folder / "tmp" / f"stage-key.{os.getpid()}-1"
-    draft.mkdir(parents=True)
-    assert store.sweep() == 0 and draft.exists()
-    os.utime(draft, (1e9, 1e9))  # older than this process
-    store.sweep()
-    assert not draft.exists()
+    dead = store.folder / "tmp" / f"stage-key.{os.getpid()}-1"
+    dead.mkdir(parents=True)
+    with store.scratch("alive") as alive:
+        store.sweep()
+        assert alive.exists() and not dead.exists()
+    assert not list((store.folder / "tmp").iterdir())
 
 
 def test_pruning_removes_everything_but_what_is_held(store, tmp_path):

@@ -1,8 +1,9 @@
 """The process boundary: engines run in a child process, so that an abort in native code is an error, not a crash.
 
-A child is `python -m quantcurve.engines.child`. It executes module-level functions that the parent names
-(pickled by reference) and sends back what they return or raise. Standard output and error of the child, with
-everything llama.cpp prints, go to a log file. One child holds at most one model (see `llamacpp.open_model`).
+A child (child_main.py) executes module-level functions that the parent names (pickled by reference) and sends back
+what they return or raise. Standard output and error of the child, with everything llama.cpp prints, go to a log
+file. One child holds at most one model (see `llamacpp_child.open_model`). A child that dies, hangs, or answers
+nonsense is a BackendError; a child whose parent dies ends too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -17,13 +19,26 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
+from typing import BinaryIO, ParamSpec, TypeVar, cast
 
+from quantcurve import disk
+from quantcurve.engines import child_main
+from quantcurve.engines.channel import Channel, GarbledError, HungError, Watch
 from quantcurve.errors import BackendError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 CLOSE_GRACE_S = 5.0
+KILL_GRACE_S = 30.0
+"""A killed process that is stuck in the kernel (a dead network disk) is not waited for any longer."""
+LAST_LINES = 20
+LOG_FIX = "free some space there, or give another folder with --out"
+MEMORY_WORDS = re.compile(
+    r"bad_alloc|MemoryError|out of memory|cannot allocate|(?:failed|unable) to allocate|can't start new thread"
+    r"|resource temporarily unavailable|alloc\w* (?:\S+ )?failed",
+    re.I,
+)
+MEMORY_HINT = "free some memory, lower engine.batch_tokens in the recipe, or take smaller models"
 
 
 class Child:
@@ -35,20 +50,29 @@ class Child:
         Args:
             label: what the process works on (a variant's name); appears in errors.
             log: file that gets everything the engine prints (appended).
+
+        Raises:
+            PrerequisiteError: the log cannot be written.
+            BackendError: no process can be started.
         """
         self.label = label
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as sink:
+        with disk.errors_named(log.parent, LOG_FIX):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            sink = log.open("ab")
+        with sink:
             self._log_start = sink.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", __name__],  # unbuffered, or an abort loses what was printed last
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=sink,
-                start_new_session=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-            )
+            try:
+                self._process = _start(label, sink)
+            except OSError as error:
+                raise BackendError(f"{label}: no process can be started ({error.strerror}); {MEMORY_HINT}") from error
+        assert self._process.stdin and self._process.stdout
+        try:
+            watch = Watch(self._process.pid)
+            self._channel = Channel(cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout), watch)
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -59,24 +83,31 @@ class Child:
         """Run a module-level function in the child and return its result.
 
         Raises:
-            BackendError: the process died (with exit code, signal and the end of its log) or cannot be spoken to.
+            BackendError: the process died (with exit code, signal and the end of its log), hung (see channel.Watch) or
+                cannot be spoken to.
             Exception: whatever the function raised.
         """
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
         doing = getattr(function, "__name__", str(function))
         if self._process.stdin.closed:
             raise self._death(doing)
+        log_before = self._log_size()
         try:
-            pickle.dump((function, args, kwargs), self._process.stdin)
-            self._process.stdin.flush()
-            ok, value = pickle.load(self._process.stdout)
-        except (EOFError, BrokenPipeError, ConnectionError, pickle.UnpicklingError) as error:
+            ok, value = self._channel.exchange(pickle.dumps((function, args, kwargs)))
+        except HungError as hung:
+            self.kill()
+            raise BackendError(f"{self.label}: the engine hung in {doing}: {hung}; it was killed", self.log) from hung
+        except GarbledError as garbled:
+            self.kill()
+            what = f"{self.label}: the engine's answer to {doing} cannot be read: {garbled}"
+            raise BackendError(what, self.log) from garbled
+        except (EOFError, ConnectionError) as error:
             raise self._death(doing) from error
         except BaseException:
             self.kill()
             raise
         if not ok:
-            raise self._with_log(value)
+            raise self._explained(value, doing, log_before)
         return cast(T, value)
 
     def close(self) -> None:
@@ -95,7 +126,8 @@ class Child:
         """End the process now."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(KILL_GRACE_S)
         self._close_pipes()
 
     def __enter__(self) -> Child:
@@ -109,9 +141,20 @@ class Child:
 
     def log_since_start(self) -> str:
         """What the engine printed since this child was started."""
-        with self.log.open("rb") as source:
-            source.seek(self._log_start)
-            return source.read().decode("utf-8", "replace")
+        return self._log_from(self._log_start)
+
+    def _log_from(self, start: int) -> str:
+        try:
+            with self.log.open("rb") as source:
+                source.seek(start)
+                return source.read().decode("utf-8", "replace")
+        except OSError as error:  # somebody removed it
+            return f"({self.log.name}: {error.strerror})"
+
+    def _log_size(self) -> int:
+        with contextlib.suppress(OSError):
+            return self.log.stat().st_size
+        return self._log_start
 
     def _close_pipes(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
@@ -122,79 +165,56 @@ class Child:
     def _death(self, doing: str) -> BackendError:
         try:
             code = self._process.wait(CLOSE_GRACE_S)
+            how = _how(code)
         except subprocess.TimeoutExpired:
             self.kill()
-            code = self._process.returncode
+            code, how = 0, "its pipe closed"
         self._close_pipes()
-        how = f"exit code {code}"
-        if code < 0:
-            how = f"signal {-code} ({signal.strsignal(-code)})"
-            with contextlib.suppress(ValueError):  # real-time signals have no names
-                how = f"signal {-code} ({signal.Signals(-code).name})"
-        tail = "\n    ".join(self.log_since_start().strip().splitlines()[-20:])
+        lines = self.log_since_start().strip().splitlines()[-LAST_LINES:]
+        tail = "\n    ".join(lines)
         return BackendError(
-            f"{self.label}: the engine died in {doing} with {how}; its last words:\n    {tail}", self.log
+            f"{self.label}: the engine died in {doing} with {how}{_hint(code, tail)}; its last words:\n    {tail}",
+            self.log,
         )
 
-    def _with_log(self, error: Exception) -> Exception:
-        if isinstance(error, BackendError) and error.log is None:
-            return type(error)(error.message, self.log)
-        return error
+    def _explained(self, error: Exception, doing: str, log_before: int) -> Exception:
+        """The error with the log; lack of memory is told as such, whatever the engine made of it."""
+        if not isinstance(error, BackendError):
+            return error
+        if MEMORY_WORDS.search(f"{error.message}\n{self._log_from(log_before)}"):
+            reason = error.message.removeprefix(f"{self.label}: ")
+            return BackendError(f"{self.label}: out of memory in {doing}; {MEMORY_HINT}: {reason}", self.log)
+        return error if error.log else type(error)(error.message, self.log)
 
 
-def _die_with_parent() -> None:
-    """On Linux, ask the kernel to kill this process when the parent dies, also in the middle of native code."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def _sendable(error: BaseException) -> Exception:
-    """The error itself if it survives pickling, else a BackendError with its traceback."""
-    import traceback
-
-    if isinstance(error, Exception):
-        try:
-            if type(pickle.loads(pickle.dumps(error))) is type(error):
-                return error
-        except Exception as unpicklable:
-            sys.stderr.write(f"cannot send {type(error).__name__}: {unpicklable}\n")
-    return BackendError("".join(traceback.format_exception(error)))
+def _start(label: str, sink: BinaryIO) -> subprocess.Popen[bytes]:
+    main_thread = threading.current_thread() is threading.main_thread()
+    started_by = child_main.MAIN if main_thread else child_main.OTHER
+    return subprocess.Popen(
+        # Unbuffered, or an abort loses what was printed last.
+        [sys.executable, "-u", "-m", child_main.__name__, str(os.getpid()), started_by, label],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=sink,
+        start_new_session=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
 
 
-def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    while True:
-        try:
-            function, args, kwargs = cast(tuple[Callable[..., Any], Any, Any], pickle.load(requests))
-        except EOFError:
-            return
-        try:
-            reply = (True, function(*args, **kwargs))
-        except BaseException as error:
-            import traceback
-
-            traceback.print_exc()
-            reply = (False, _sendable(error))
-        pickle.dump(reply, replies, protocol=pickle.HIGHEST_PROTOCOL)
-        replies.flush()
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):  # real-time signals have no names
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"signal {-code} ({signal.strsignal(-code)})"
 
 
-def main() -> None:
-    """Serve requests from standard input until it closes; everything printed goes to standard error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    with contextlib.suppress(BrokenPipeError):
-        _serve(requests, replies)
-    sys.stderr.flush()
-    # Native threads may still be parked in the engine; skip interpreter teardown.
-    assert threading.current_thread() is threading.main_thread()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
+def _hint(code: int, last_words: str) -> str:
+    if MEMORY_WORDS.search(last_words):
+        return f" (out of memory: {MEMORY_HINT})"
+    if code == -signal.SIGKILL:
+        return f" (if nobody killed it, the kernel did for lack of memory, see dmesg: {MEMORY_HINT})"
+    if code == -signal.SIGBUS:
+        return " (a mapped file could not be read or written: see whether its disk is full or broken)"
+    return ""

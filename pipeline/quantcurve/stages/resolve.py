@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from quantcurve import sources
+from quantcurve import disk, sources
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader
 from quantcurve.engines.tensor_types import TensorRule
-from quantcurve.errors import BackendError
+from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.recipe import GgufVariant, Model
 from quantcurve.results import EngineIdentity, Fallback, Frozen, ModelFile, Provenance
 from quantcurve.session import Event, Session
@@ -244,7 +244,7 @@ def _check_disk(source: Path, folder: Path) -> None:
     """No variant is larger than twice the reference (F32); refuse early where the smallest would not fit."""
     free, size = shutil.disk_usage(folder).free, source.stat().st_size
     if free < size // 8:
-        raise BackendError(
-            f"{folder}: {free / 1e6:,.0f} MB free, too little for a variant of a {size / 1e6:,.0f} MB reference; "
-            "free some, `quantcurve cache prune`, or set QUANTCURVE_CACHE to another disk"
+        raise PrerequisiteError(
+            f"{folder}: {free / 1e6:,.0f} MB free, too little for a variant of a {size / 1e6:,.0f} MB reference",
+            disk.FREE_SOME,
         )
