@@ -140,6 +140,7 @@ def test_cache_commands(tmp_path: Path) -> None:
     assert "all" in quantcurve("cache", "size", "--cache", cache).stdout
     assert "freed 0.0 MB" in quantcurve("cache", "prune", "--cache", cache).stdout
     assert not cache.exists()
+    assert "0 steps are as they were stored, 0 were damaged" in quantcurve("cache", "verify", "--cache", cache).stdout
 
 
 def test_results_of_another_schema_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: the only place that prints or sets an exit code.
+"""The command line: with cli_cache.py the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed or a variant failed; 2 usage or recipe; 3 something is missing on
 the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from quantcurve.cli_cache import cache_app
 from quantcurve.console import (
     BUG,
     CacheOption,
@@ -44,7 +45,6 @@ app = typer.Typer(
     help="Which quantised variant of a model to ship: how much each loses, how fast and how big it is on this machine.",
     epilog="Start with: quantcurve doctor; quantcurve plan smollm2-135m; quantcurve run smollm2-135m",
 )
-cache_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The store of finished steps.")
 app.add_typer(cache_app, name="cache")
 
 
@@ -241,38 +241,6 @@ def doctor(json: JsonOption = False, cache: CacheOption = None) -> None:
         console().print(doctor_lines(checks), soft_wrap=True)
     if any(c.status == "missing" for c in checks):
         raise typer.Exit(3)
-
-
-@cache_app.command("dir")
-def cache_dir(cache: CacheOption = None) -> None:
-    """Print the store's folder."""
-    from quantcurve.store import Store
-
-    typer.echo(str(Store(cache).folder))
-
-
-@cache_app.command("size")
-def cache_size(cache: CacheOption = None) -> None:
-    """Print what each stage holds."""
-    from quantcurve.store import Store
-
-    usage = Store(cache).usage()
-    for stage in usage:
-        typer.echo(f"{stage.stage:<12} {stage.artifacts:6d} steps {stage.size_bytes / 1e6:12,.1f} MB")
-    typer.echo(
-        f"{'all':<12} {sum(s.artifacts for s in usage):6d} steps {sum(s.size_bytes for s in usage) / 1e6:12,.1f} MB"
-    )
-
-
-@cache_app.command("prune")
-def cache_prune(
-    cache: CacheOption = None,
-    older_than_days: Annotated[float, typer.Option(min=0, help="Only steps not used for so long.")] = 0.0,
-) -> None:
-    """Remove finished steps and what stopped runs left behind; steps of running processes stay."""
-    from quantcurve.store import Store
-
-    typer.echo(f"freed {Store(cache).prune(older_than_days) / 1e6:,.1f} MB")
 
 
 def main() -> None:

@@ -217,8 +217,8 @@ def _second_halves(model: Model, group: Tokens) -> list[Floats]:
 
 
 class _Keep:
-    """Writes a chunk's logits for later comparisons; by plain writes, which take a third of a memory map's time and fail
-    with an error where the disk is full."""
+    """Writes a chunk's logits for later comparisons; by plain writes, which fail with an error where the disk is full (a
+    memory map is a SIGBUS)."""
 
     def __init__(self, scratch: ReferenceScratch, windows: int, rows: int, vocabulary: int) -> None:
         scratch.folder.mkdir(parents=True, exist_ok=True)
