@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from quantcurve.results import (
-    Divergence,
+from quantcurve.records import (
     EffectiveConfig,
     EngineIdentity,
-    Estimate,
-    Extreme,
     Fallback,
-    Figure,
     MachineFacts,
-    Missing,
-    ModelFigures,
     ModelFile,
     Provenance,
+    SpeedSamples,
+    TensorTypeShare,
+    TextResult,
+)
+from quantcurve.results import (
+    Divergence,
+    Estimate,
+    Extreme,
+    Figure,
+    Missing,
+    ModelFigures,
     ReferenceResult,
     RunResult,
     ScreenVerdict,
     Slice,
     Speed,
-    SpeedSamples,
-    TensorTypeShare,
-    TextResult,
     VariantResult,
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantcurve.results import MachineFacts
+from quantcurve.records import MachineFacts
 
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(os.environ.get("QUANTCURVE_LLAMA_TOOLS", ROOT / "build" / "llama-tools" / "cmake" / "bin"))

@@ -28,8 +28,9 @@ from quantcurve.engines.base import EngineConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError, PrerequisiteError, RecipeError
 from quantcurve.recipe import LoadedRecipe, load
+from quantcurve.records import Frozen
 from quantcurve.report import folder as run_folder
-from quantcurve.results import Frozen, RunResult
+from quantcurve.results import RunResult
 from quantcurve.run import Where, run
 from quantcurve.store import Store
 from quantcurve.store_files import SMALL_BYTES

@@ -15,7 +15,7 @@ from quantcurve.engines.gguf_file import GgufHeader
 from quantcurve.engines.gguf_types import BY_NAME, FILE_TYPES
 from quantcurve.errors import BackendError
 from quantcurve.machine import default_threads
-from quantcurve.results import Fallback
+from quantcurve.records import Fallback
 
 pytestmark = pytest.mark.real
 CONFIG = EngineConfig(threads=1, window_tokens=64)

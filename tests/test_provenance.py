@@ -11,7 +11,7 @@ import pytest
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader, TensorInfo
 from quantcurve.engines.provenance import LatticeReport, lattice_share, provenance
-from quantcurve.results import TensorTypeShare
+from quantcurve.records import TensorTypeShare
 from tiny import write_tiny_llama
 
 TYPES = {

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from quantcurve.engines.base import EngineConfig
 from quantcurve.errors import PrerequisiteError
 from quantcurve.recipe import Windows
-from quantcurve.results import EngineIdentity, Frozen, MachineFacts, Workload
+from quantcurve.records import EngineIdentity, Frozen, MachineFacts, Workload
 from quantcurve.stages.benchmark import SpeedInputs
 from quantcurve.stages.resolve import ReferenceInputs, VariantInputs
 from quantcurve.stages.screen import ScoreInputs

@@ -27,7 +27,7 @@ from quantcurve.engines.tensor_types import (
     tensor_type_file,
 )
 from quantcurve.errors import BackendError, RecipeError
-from quantcurve.results import Fallback
+from quantcurve.records import Fallback
 
 TOOLS = Path(os.environ.get("QUANTCURVE_LLAMA_TOOLS", "tools-are-not-built"))
 real = pytest.mark.real

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quantcurve.results import Frozen, MachineFacts
+from quantcurve.records import Frozen, MachineFacts
 
 RESAMPLES = 10_000
 LEVEL = 0.95

@@ -12,17 +12,8 @@ from quantcurve.engines.tensor_types import llama_quantize_options, overridable
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
 from quantcurve.recipe import LoadedRecipe, Recipe
-from quantcurve.results import (
-    CacheFigures,
-    Divergence,
-    Frozen,
-    ImatrixResult,
-    Missing,
-    ReferenceResult,
-    RunResult,
-    Slice,
-    VariantResult,
-)
+from quantcurve.records import Frozen, ImatrixResult
+from quantcurve.results import CacheFigures, Divergence, Missing, ReferenceResult, RunResult, Slice, VariantResult
 from quantcurve.session import Session
 from quantcurve.stages import figures, frontier, resolve, screen, tokenize
 from quantcurve.stages.benchmark import Timed

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from quantcurve.errors import QuantcurveError
-from quantcurve.results import Frozen
+from quantcurve.records import Frozen
 from quantcurve.store import ENVIRONMENT_VARIABLE
 
 OLDEST_PYTHON = (3, 11)

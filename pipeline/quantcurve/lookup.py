@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quantcurve import sources
 from quantcurve.recipe import LoadedRecipe, Recipe, Windows, at
-from quantcurve.results import ImatrixResult
+from quantcurve.records import ImatrixResult
 from quantcurve.run import reference_model, variant_model
 from quantcurve.session import Session
 from quantcurve.stages import benchmark, imatrix, resolve, screen, tokenize

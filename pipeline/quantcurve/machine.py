@@ -8,7 +8,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from quantcurve.results import MachineFacts
+from quantcurve.records import MachineFacts
 
 _RELEVANT = re.compile(r"^(sse|ssse|avx|fma|f16c|bmi|amx|neon|asimd|sve|i8mm|bf16|fphp|dotprod|gfni|vnni)")
 

@@ -16,7 +16,7 @@ from quantcurve.errors import BackendError
 from quantcurve.lookup import Known, look_up
 from quantcurve.metrics import sequential
 from quantcurve.recipe import Benchmark, GgufVariant, LoadedRecipe, Recipe, at
-from quantcurve.results import Frozen
+from quantcurve.records import Frozen
 from quantcurve.run import Where, open_session
 from quantcurve.session import Session
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route

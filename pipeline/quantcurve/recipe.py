@@ -20,7 +20,7 @@ from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import RecipeError
-from quantcurve.results import Frozen
+from quantcurve.records import Frozen
 
 STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_context", "safety_refusal", "tool_use")
 """Embedded texts (calib/strata); each has a calibration and a held-out part."""

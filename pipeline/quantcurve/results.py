@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from quantcurve.records import (
+    EffectiveConfig,
+    EngineIdentity,
+    Frozen,
+    ImatrixResult,
+    MachineFacts,
+    ModelFile,
+    Provenance,
+    SpeedSamples,
+    StageTime,
+    TextResult,
+    Workload,
+)
 
 SCHEMA_VERSION = 1
-
-
-class Frozen(BaseModel):
-    """Immutable record: unknown keys and non-finite numbers are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Estimate(Frozen):
@@ -51,56 +57,6 @@ class Extreme(Frozen):
     window: int
     position: int
     """Index of the predicted token inside its window."""
-
-
-class TensorTypeShare(Frozen):
-    """How many tensors and weights of a file are stored in one type."""
-
-    type: str
-    tensors: int
-    weights: int
-    share: float
-    """Fraction of all weights of the file, 0 to 1."""
-
-
-class Fallback(Frozen):
-    """A tensor that did not get the type its mixture asked for, as llama.cpp said while writing it."""
-
-    tensor: str
-    wanted: str
-    got: str
-    weights: int
-
-
-class ModelFile(Frozen):
-    """What a model file really is, read back from the file."""
-
-    content_hash: str
-    """SHA-256 of the whole file."""
-    size_bytes: int
-    weights: int
-    """Number of parameters in all tensors."""
-    bits_per_weight: float
-    """8 x (bytes of all tensors) / weights, as llama.cpp counts it."""
-    types: tuple[TensorTypeShare, ...]
-    fallbacks: tuple[Fallback, ...] = ()
-
-    @property
-    def fallback_share(self) -> float:
-        """Fraction of all weights that fell back to another type."""
-        return sum(f.weights for f in self.fallbacks) / self.weights
-
-
-class Provenance(Frozen):
-    """Whether the reference's weights are native or were dequantised, seen from the weights themselves."""
-
-    kind: Literal["native", "dequantised"]
-    source_types: tuple[TensorTypeShare, ...]
-    """Types of the file the reference was written from."""
-    lattice_share: float
-    """Fraction of the sampled blocks of weights that lie on a quantization lattice, 0 to 1."""
-    statement: str
-    """One sentence for the reader, shown on every result."""
 
 
 class ModelFigures(Frozen):
@@ -145,24 +101,6 @@ class Slice(Frozen):
     """Scored tokens."""
     model: ModelFigures
     divergence: Divergence | None = None
-
-
-class Workload(Frozen):
-    """What one repetition of the speed benchmark does (llama-bench's pp, tg and depth)."""
-
-    prompt_tokens: int
-    decode_tokens: int
-    decode_context_tokens: int
-    seed: int
-
-
-class SpeedSamples(Frozen):
-    """Raw seconds of every repetition, in the order they ran (round r of all variants before round r + 1)."""
-
-    prefill_s: tuple[float, ...]
-    decode_s: tuple[float, ...]
-    first_token_s: tuple[float, ...]
-    load_s: tuple[float, ...]
 
 
 class Speed(Frozen):
@@ -269,80 +207,6 @@ class ReferenceResult(Frozen):
     overall: Slice
     slices: tuple[Slice, ...]
     speed: Speed | Missing = Missing(missing="not measured")
-
-
-class TextResult(Frozen):
-    """One evaluation text as it was used."""
-
-    name: str
-    source: str
-    content_hash: str
-    size_bytes: int
-    tokens: int
-    windows_available: int
-    windows_used: int
-
-
-class ImatrixResult(Frozen):
-    """The importance matrix behind variants that have one."""
-
-    source: str
-    """`computed`, or the name of the user's file."""
-    content_hash: str
-    tensors: int
-    datasets: tuple[str, ...]
-    windows: int
-    window_tokens: int
-
-
-class EngineIdentity(Frozen):
-    """Which engine computed: part of every store key."""
-
-    name: str
-    version: str
-    build: str
-    """SHA-256 over the engine's shared libraries."""
-    cpu_features: str
-
-
-class EffectiveConfig(Frozen):
-    """The engine's configuration as read back after opening a model."""
-
-    device: str
-    threads: int
-    context_tokens: int
-    batch_tokens: int
-    micro_batch_tokens: int
-    sequences: int
-    k_type: str
-    v_type: str
-    flash_attention: str
-    k_rotated: bool = False
-    """Whether the build rotates K before it is stored (a Hadamard transform, where the type is quantised)."""
-    v_rotated: bool = False
-    cache_bytes: int = 0
-    """Size of the whole KV cache, as llama.cpp says it (rounded to 0.01 MiB)."""
-    trained_context_tokens: int
-    """Longest context the model was trained for, as its file says."""
-
-
-class MachineFacts(Frozen):
-    """The machine that measured; part of the key of every speed figure."""
-
-    system: str
-    processor: str
-    logical_cores: int
-    memory_bytes: int
-    cpu_features: str
-
-
-class StageTime(Frozen):
-    """Wall time of one stage; `cached` steps were read from the store."""
-
-    stage: str
-    seconds: float
-    steps: int
-    cached: int
 
 
 class RunResult(Frozen):

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from quantcurve.engines.base import EngineConfig
 from quantcurve.recipe import EngineSettings
-from quantcurve.results import EngineIdentity, StageTime
+from quantcurve.records import EngineIdentity, StageTime
 from quantcurve.store import Artifact, Store
 
 Result = TypeVar("Result", bound=BaseModel)

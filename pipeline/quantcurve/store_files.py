@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from quantcurve.results import Frozen
+from quantcurve.records import Frozen
 
 HashFile = Callable[[Path], str]
 CONTENTS = "contents.json"

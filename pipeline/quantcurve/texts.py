@@ -15,7 +15,7 @@ from quantcurve import resources
 from quantcurve.engines.base import Tokens
 from quantcurve.errors import PrerequisiteError, RecipeError
 from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Text, Windows, at
-from quantcurve.results import Frozen
+from quantcurve.records import Frozen
 
 PARTS = ("held_out", "calibration")
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quantcurve.results import EffectiveConfig, Frozen, SpeedSamples, Workload
+from quantcurve.records import EffectiveConfig, Frozen, SpeedSamples, Workload
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quantcurve.errors import ModelFileError
-from quantcurve.results import TensorTypeShare
+from quantcurve.records import TensorTypeShare
 
 MAGIC = b"GGUF"
 

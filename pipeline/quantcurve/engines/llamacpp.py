@@ -10,7 +10,7 @@ from pathlib import Path
 from quantcurve.engines.base import EngineConfig, ReferenceScratch, Tokens, TokenScores
 from quantcurve.engines.child import Child
 from quantcurve.errors import PrerequisiteError
-from quantcurve.results import EffectiveConfig, EngineIdentity, SpeedSamples, Workload
+from quantcurve.records import EffectiveConfig, EngineIdentity, SpeedSamples, Workload
 from quantcurve.store import HashFile
 
 INSTALL = "pip install llama-cpp-python"

@@ -32,7 +32,7 @@ from quantcurve.engines.llamacpp_native import context_params, last_error, load,
 from quantcurve.errors import BackendError
 from quantcurve.metrics.base_file import StoredScores, compare_stored, read_base_file
 from quantcurve.metrics.logits import ReferenceRows, RowScores, score_rows
-from quantcurve.results import EffectiveConfig
+from quantcurve.records import EffectiveConfig
 
 
 class Model:
@@ -217,8 +217,8 @@ def _second_halves(model: Model, group: Tokens) -> list[Floats]:
 
 
 class _Keep:
-    """Writes a chunk's logits for later comparisons; by plain writes, which fail with an error where the disk is full (a
-    memory map is a SIGBUS)."""
+    """Writes a chunk's logits for later comparisons; by plain writes, which raise an error where the disk is full
+    (a memory map dies)."""
 
     def __init__(self, scratch: ReferenceScratch, windows: int, rows: int, vocabulary: int) -> None:
         scratch.folder.mkdir(parents=True, exist_ok=True)

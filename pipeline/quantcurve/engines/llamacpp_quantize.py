@@ -27,7 +27,7 @@ from quantcurve.engines.quantize_call import (
 )
 from quantcurve.engines.tensor_types import UNQUANTIZED, TensorRule, assign
 from quantcurve.errors import BackendError
-from quantcurve.results import Fallback
+from quantcurve.records import Fallback
 
 _ALIGNMENT_BYTES = 32
 """GGUF_DEFAULT_ALIGNMENT (ggml/include/gguf.h), which llama.cpp writes with."""

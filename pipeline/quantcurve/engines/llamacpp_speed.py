@@ -10,7 +10,7 @@ import numpy as np
 
 from quantcurve.engines.base import EngineConfig, Tokens
 from quantcurve.engines.llamacpp_child import Model, close_model, current, open_model
-from quantcurve.results import SpeedSamples, Workload
+from quantcurve.records import SpeedSamples, Workload
 
 
 def _prefill(model: Model, tokens: Tokens, first_position: int = 0) -> None:

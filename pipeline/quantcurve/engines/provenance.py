@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quantcurve.engines.base import Floats
 from quantcurve.engines.gguf_file import GgufHeader, TensorInfo
 from quantcurve.engines.lattice import BLOCK, judge
-from quantcurve.results import Provenance, TensorTypeShare
+from quantcurve.records import Provenance, TensorTypeShare
 
 TENSORS = 48
 BLOCKS_PER_TENSOR = 256

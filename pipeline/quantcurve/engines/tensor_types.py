@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.errors import RecipeError
-from quantcurve.results import Frozen
+from quantcurve.records import Frozen
 
 TENSOR_TYPES = (
     *("Q1_0", "IQ1_S", "TQ1_0", "IQ1_M", "TQ2_0", "IQ2_XXS", "Q2_0", "IQ2_XS", "IQ2_S", "Q2_K"),

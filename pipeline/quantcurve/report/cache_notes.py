@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from quantcurve.records import EffectiveConfig
 from quantcurve.report import words
-from quantcurve.results import CacheFigures, EffectiveConfig, Estimate, Figure, Missing, RunResult, VariantResult
+from quantcurve.results import CacheFigures, Estimate, Figure, Missing, RunResult, VariantResult
 
 
 def cache_sentences(run: RunResult) -> tuple[str, ...]:

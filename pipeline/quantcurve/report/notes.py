@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from quantcurve.records import ModelFile
 from quantcurve.report import words
 from quantcurve.report.cache_notes import cache_sentences
 from quantcurve.report.rows import judged, kl_mean
-from quantcurve.results import Estimate, Figure, Missing, ModelFile, ReferenceResult, RunResult, Speed, VariantResult
+from quantcurve.results import Estimate, Figure, Missing, ReferenceResult, RunResult, Speed, VariantResult
 
 
 class Section(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quantcurve.records import ModelFile
 from quantcurve.report import words
 from quantcurve.results import (
     Divergence,
     Estimate,
     Figure,
     Missing,
-    ModelFile,
     ReferenceResult,
     RunResult,
     Slice,

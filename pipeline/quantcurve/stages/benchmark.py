@@ -13,7 +13,8 @@ from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.engines.pool import ModelPool
 from quantcurve.metrics.statistics import median_estimate
 from quantcurve.recipe import Benchmark, Recipe
-from quantcurve.results import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, Speed, SpeedSamples, Workload
+from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, SpeedSamples, Workload
+from quantcurve.results import Speed
 from quantcurve.session import Event, Session
 from quantcurve.stages.scoring import Model
 

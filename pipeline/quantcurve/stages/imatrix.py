@@ -13,7 +13,7 @@ import numpy as np
 from quantcurve.engines.base import EngineConfig, Floats, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.errors import ModelFileError, RecipeError
-from quantcurve.results import EngineIdentity, Frozen, ImatrixResult
+from quantcurve.records import EngineIdentity, Frozen, ImatrixResult
 from quantcurve.session import Event, Session
 from quantcurve.stages.tokenize import Windowed, windows_hash
 

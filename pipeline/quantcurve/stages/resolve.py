@@ -15,7 +15,7 @@ from quantcurve.engines.gguf_file import GgufHeader
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.recipe import GgufVariant, Model
-from quantcurve.results import EngineIdentity, Fallback, Frozen, ModelFile, Provenance
+from quantcurve.records import EngineIdentity, Fallback, Frozen, ModelFile, Provenance
 from quantcurve.session import Event, Session
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from quantcurve.engines.base import TOP_K, CacheTypes, EngineConfig, ReferenceSc
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import BackendError, PrerequisiteError
-from quantcurve.results import EffectiveConfig, EngineIdentity, Frozen
+from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen
 from quantcurve.session import Session
 from quantcurve.stages.route import Chunk, logits_bytes
 

@@ -17,7 +17,8 @@ from quantcurve.errors import BackendError
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import paired_difference
 from quantcurve.recipe import Screen
-from quantcurve.results import EffectiveConfig, Estimate, Figure, ScreenEffort, ScreenVerdict
+from quantcurve.records import EffectiveConfig
+from quantcurve.results import Estimate, Figure, ScreenEffort, ScreenVerdict
 from quantcurve.session import Event, Session
 from quantcurve.stages.resolve import Failed
 from quantcurve.stages.route import Chunk, Route, chunks

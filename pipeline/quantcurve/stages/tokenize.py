@@ -13,7 +13,7 @@ import numpy as np
 from quantcurve.engines.base import Doubles, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.recipe import Text, Windows
-from quantcurve.results import EngineIdentity, Frozen, TextResult
+from quantcurve.records import EngineIdentity, Frozen, TextResult
 from quantcurve.session import Event, Session
 from quantcurve.stages.resolve import Reference
 from quantcurve.texts import LoadedText, cut
