@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 import psutil
-from fuzzing import Outcome, Violation, memory_limit, refused
 
+from fuzzing import Outcome, Violation, memory_limit, refused
 from quantcurve.engines import llamacpp, llamacpp_files, provenance
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child

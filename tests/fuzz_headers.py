@@ -9,163 +9,30 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from gguf_parts import ARRAY, BOOL, FLOAT32, FORMATS, INT32, STRING, UINT32, UINT64
-from gguf_parts import Field, Key, Parts, Tensor, array, joined, read_parts, text
+from fuzz_bytes import cut, flip, lie, reorder
+from fuzz_values import EXTRA_KEYS, FLOATS, MERGES, NUMBERS, PRES, TEXTS, TOKENIZERS, TOKENS
+from gguf_parts import (
+    ARRAY,
+    BOOL,
+    FLOAT32,
+    FORMATS,
+    INT32,
+    STRING,
+    UINT32,
+    UINT64,
+    Key,
+    Parts,
+    Tensor,
+    array,
+    joined,
+    read_parts,
+    text,
+)
 from tiny import write_tiny_llama
 
 SIZES = {"vocab": 262, "n_embd": 32, "n_layer": 1, "n_head": 2, "n_head_kv": 1, "n_ff": 32, "n_ctx": 64}
 """Of a file of 50 KB."""
 PRECISIONS = ("F16", "F32", "BF16", "Q8_0", "Q4_0")
-NUMBERS = (0, 1, 2, 3, 5, 7, 8, 16, 31, 33, 64, 255, 256, 262, 511, 512, 513, 1 << 20, 1 << 24, (1 << 31) - 1, 1 << 31)
-NUMBERS += (
-    (1 << 32) - 1,
-    1 << 32,
-    1 << 40,
-    1 << 60,
-    (1 << 61) + 1,
-    (1 << 63) - 1,
-    1 << 63,
-    (1 << 64) - 32,
-    (1 << 64) - 1,
-)
-FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-5, 1e5, 3e38, float("inf"), float("-inf"), float("nan"))
-TEXTS = (
-    b"",
-    b"\0",
-    b"a\0b",
-    b"\xff\xfe",
-    b"\xed\xa0\x80",
-    b"llama",
-    b"LLAMA",
-    b"%s%n%d",
-    b"\n",
-    b"a b",
-    b"x" * 63,
-    b"x" * 64,
-)
-TEXTS += (
-    b"x" * 100_000,
-    "ü".encode(),
-    b"../../x",
-    b"\x1b[31m",
-    b"none",
-    b"no_vocab",
-    b"default",
-    b"linear",
-    b"yarn",
-    b"longrope",
-)
-TOKENIZERS = (
-    b"gpt2",
-    b"llama",
-    b"bert",
-    b"t5",
-    b"rwkv",
-    b"plamo2",
-    b"none",
-    b"no_vocab",
-    b"gemma4",
-    b"",
-    b"gptX",
-    b"GPT2",
-)
-PRES = (
-    b"default",
-    b"gpt-2",
-    b"llama-bpe",
-    b"qwen2",
-    b"deepseek-llm",
-    b"smollm",
-    b"tekken",
-    b"gpt-4o",
-    b"kimi-k2",
-    b"superbpe",
-)
-PRES += (
-    b"bailingmoe",
-    b"falcon",
-    b"starcoder",
-    b"bloom",
-    b"viking",
-    b"chameleon",
-    b"glm4",
-    b"minerva-7b",
-    b"",
-    b"nobody-knows",
-)
-TOKENS = (
-    b"",
-    b"\0",
-    b"\xff",
-    b"\xe2\x96\x81",
-    b"<0x00>",
-    b"<0xFF>",
-    b"<0xZZ>",
-    b"a" * 1_000,
-    b"</s>",
-    b"<s>",
-    b"[UNK]",
-    b" ",
-    b"\xc4\xa0",
-)
-MERGES = (
-    b"",
-    b" ",
-    b"a",
-    b"ab",
-    b"a b",
-    b"a b c",
-    b" a",
-    b"a ",
-    b"\xff \xff",
-    b"o a",
-    b"l o",
-    b"a" * 500 + b" " + b"b" * 500,
-)
-EXTRA_KEYS = (
-    *(
-        "split.count",
-        "split.no",
-        "split.tensors.count",
-        "general.alignment",
-        "general.type",
-        "adapter.type",
-        "x",
-        "general.name",
-    ),
-    *(
-        "general.file_type",
-        "general.quantization_version",
-        "general.size_label",
-        "general.languages",
-        "quantize.imatrix.file",
-    ),
-    *(
-        "tokenizer.ggml.scores",
-        "tokenizer.ggml.bos_token_id",
-        "tokenizer.ggml.eos_token_id",
-        "tokenizer.ggml.eot_token_id",
-    ),
-    *("tokenizer.ggml.unknown_token_id", "tokenizer.ggml.seperator_token_id", "tokenizer.ggml.padding_token_id"),
-    *(
-        "tokenizer.ggml.mask_token_id",
-        "tokenizer.ggml.eom_token_id",
-        "tokenizer.ggml.fim_pre_token_id",
-        "tokenizer.chat_template",
-    ),
-    *(
-        "tokenizer.ggml.add_bos_token",
-        "tokenizer.ggml.add_eos_token",
-        "tokenizer.ggml.add_sep_token",
-        "tokenizer.chat_templates",
-    ),
-    *(
-        "tokenizer.ggml.add_space_prefix",
-        "tokenizer.ggml.remove_extra_whitespaces",
-        "tokenizer.ggml.precompiled_charsmap",
-    ),
-    *("tokenizer.ggml.token_type_count", "tokenizer.ggml.token_type", "tokenizer.ggml.merges", "tokenizer.ggml.tokens"),
-)
 
 
 def write_seeds(folder: Path) -> dict[str, Parts]:
@@ -197,11 +64,11 @@ def mutated_header(seeds: dict[str, Parts], random: Random) -> bytes:
             parts = random.choice(_CHANGES)(parts, random)
     fields = parts.fields()
     for _ in range(lies):
-        random.choice((_lie, _lie, _lie, _reorder))(fields, random)
+        random.choice((lie, lie, lie, reorder))(fields, random)
     raw = joined(fields, parts.data, random.choice((32,) * 30 + (1, 64, 4096)))
     end = sum(len(f.raw) for f in fields)
     if random.randrange(3 if lies else 12) == 0:
-        raw = random.choice((_flip, _cut))(raw, end, fields, random)
+        raw = random.choice((flip, cut))(raw, end, fields, random)
     return raw
 
 
@@ -430,43 +297,3 @@ _CHANGES: tuple[Callable[[Parts, Random], Parts], ...] = (
     *(_rename_key, _architecture, _architecture, _tokenizer, _vocabulary, _vocabulary),
     *(_change_tensor, _change_tensor, _empty_last, _drop_tensor, _add_tensor),
 )
-
-
-# ---- bytes ----
-
-
-def _lie(fields: list[Field], random: Random) -> None:
-    """A count, length, type, size or offset that does not fit what follows."""
-    kinds = {"version", "count", "count", "length", "type", "size", "offset"}
-    at = random.choice(
-        [i for i, f in enumerate(fields) if f.kind in kinds and (f.kind != "length" or random.randrange(3) == 0)]
-    )
-    size = len(fields[at].raw)
-    old = int.from_bytes(fields[at].raw, "little")
-    value = random.choice((*NUMBERS, old + 1, old - 1, old * 2)) & (1 << 8 * size) - 1
-    fields[at] = fields[at]._replace(raw=value.to_bytes(size, "little"))
-
-
-def _reorder(fields: list[Field], random: Random) -> None:
-    """A field too much, too little, or two in each other's place."""
-    a, b = random.randrange(len(fields)), random.randrange(len(fields))
-    how = random.randrange(3)
-    if how == 0:
-        fields[a], fields[b] = fields[b], fields[a]
-    elif how == 1:
-        fields.insert(a, fields[b])
-    else:
-        del fields[a]
-
-
-def _flip(raw: bytes, end: int, fields: list[Field], random: Random) -> bytes:
-    changed = bytearray(raw)
-    for _ in range(random.choice((1, 1, 2, 8, 100))):
-        changed[random.randrange(end)] ^= 1 << random.randrange(8)
-    return bytes(changed)
-
-
-def _cut(raw: bytes, end: int, fields: list[Field], random: Random) -> bytes:
-    """Nothing behind the end of some field, or behind any byte."""
-    at = sum(len(f.raw) for f in fields[: random.randrange(len(fields))])
-    return raw[: random.choice((at, at, random.randrange(len(raw)), end))]

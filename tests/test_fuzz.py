@@ -5,13 +5,13 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fuzz_engine import EngineCheck
 from fuzz_headers import mutated_header, write_seeds
 from fuzz_recipes import check_recipe, mutated_recipe
 from fuzzing import Tally
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from quantcurve import resources
 
 RECIPES, HEADERS = 750, 250

@@ -70,7 +70,7 @@ def _each(cases: Iterable[int], check: Callable[[int], tuple[bytes, Outcome]], k
                 flush=True,
             )
     count = sum(tally.kinds.values())
-    print(f"{name.split('-')[0]}: {count} cases, {count / (time.monotonic() - started):.1f} a second")
+    print(f"{name.split('-', maxsplit=1)[0]}: {count} cases, {count / (time.monotonic() - started):.1f} a second")
     for kind, number in tally.kinds.most_common():
         print(f"  {kind:24} {number:8}")
     print(f"  {'violations':24} {len(tally.violations):8}", flush=True)
