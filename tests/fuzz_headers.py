@@ -26,6 +26,7 @@ from gguf_parts import (
     array,
     joined,
     read_parts,
+    strings,
     text,
 )
 from tiny import write_tiny_llama
@@ -174,18 +175,6 @@ def _tokenizer(parts: Parts, random: Random) -> Parts:
     return parts
 
 
-def _strings(key: Key) -> list[bytes]:
-    """Elements of an array of strings as stored, lengths included; nothing of another array."""
-    found: list[bytes] = []
-    at = 12
-    if key.type == ARRAY and key.body[:4] == struct.pack("<I", STRING):
-        while at < len(key.body):
-            end = at + 8 + int.from_bytes(key.body[at : at + 8], "little")
-            found.append(key.body[at:end])
-            at = end
-    return found
-
-
 def _vocabulary(parts: Parts, random: Random) -> Parts:
     """Other tokens, merges or kinds of tokens: fewer, more, the same ones, or what makes no sense."""
     name = random.choice((b"tokenizer.ggml.tokens", b"tokenizer.ggml.merges", b"tokenizer.ggml.token_type"))
@@ -196,7 +185,7 @@ def _vocabulary(parts: Parts, random: Random) -> Parts:
         kinds = [struct.pack("<i", random.choice((0, 1, 2, 3, 4, 5, 6, 7, -1))) for _ in range(SIZES["vocab"])]
         length = random.choice((SIZES["vocab"],) * 3 + (0, 1, 261))
         return parts.with_key(replace(key, body=array(INT32, kinds[:length])))
-    items = _strings(key)
+    items = strings(key)
     odd = [text(t) for t in (MERGES if name.endswith(b"merges") else TOKENS)]
     how = random.randrange(6)
     if how == 0:
@@ -292,8 +281,12 @@ def _add_tensor(parts: Parts, random: Random) -> Parts:
     return replace(parts, tensors=(*parts.tensors, extra), data=parts.data + data + bytes(-len(data) % 32))
 
 
+def _few_tokens(parts: Parts, random: Random) -> Parts:
+    return parts.with_tokens(random.choice((0, 1, 2, 5, 9, 10, 11, 200)))
+
+
 _CHANGES: tuple[Callable[[Parts, Random], Parts], ...] = (
     *(_change_value, _change_value, _change_value, _change_value, _drop_key, _double_key, _add_key, _add_key),
-    *(_rename_key, _architecture, _architecture, _tokenizer, _vocabulary, _vocabulary),
+    *(_rename_key, _architecture, _architecture, _tokenizer, _vocabulary, _vocabulary, _few_tokens),
     *(_change_tensor, _change_tensor, _empty_last, _drop_tensor, _add_tensor),
 )

@@ -43,7 +43,8 @@ _KEYS = """
 name model source reference texts field windows tokens limit choose variants gguf screen discard_above_percent engine
 suspect_above_percent
 batch_tokens seed micro_batch_tokens flash_attention benchmark prompt_tokens decode_tokens
-repetitions << ? 1 null yes ünïcode "" __class__ model_config model_fields [a] 0.5 2024-01-01 ~ *a "\\ud800" "\\0" "a\\nb"
+repetitions << ? 1 null yes ünïcode "" __class__ model_config model_fields [a] 0.5 2024-01-01 ~ *a "\\ud800" "\\0"
+"a\\nb"
 function-after lc
 """
 KEYS = (*_KEYS.split(), "k" * 300, "&a name", "!!str name")

