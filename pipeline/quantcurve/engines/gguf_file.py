@@ -7,6 +7,7 @@ on a large vocabulary; it may abort on a corrupt file, which the process boundar
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from quantcurve.errors import ModelFileError
 from quantcurve.records import TensorTypeShare
 
 MAGIC = b"GGUF"
+STRING = 8
+"""GGUF_TYPE_STRING (ggml/include/gguf.h)."""
 
 
 class TensorInfo(NamedTuple):
@@ -69,6 +72,7 @@ def _ggml() -> ctypes.CDLL:
         "gguf_free": (None, [pointer]),
         "gguf_get_data_offset": (size, [pointer]),
         "gguf_find_key": (i64, [pointer, text]),
+        "gguf_get_kv_type": (ctypes.c_int, [pointer, i64]),
         "gguf_get_val_str": (text, [pointer, i64]),
         "gguf_get_n_tensors": (i64, [pointer]),
         "gguf_get_tensor_offset": (size, [pointer, i64]),
@@ -129,14 +133,14 @@ def read_header(path: Path) -> GgufHeader:
     """
     check_magic(path)
     ggml = _ggml()
-    context = ggml.gguf_init_from_file(str(path).encode(), _InitParams(no_alloc=True, ctx=None))
+    context = ggml.gguf_init_from_file(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
     if not context:
         raise ModelFileError(
             f"{path}: the GGUF header is corrupt or from an unknown version (llama.cpp's reader refused it); "
             "get the file again"
         )
     try:
-        header = _header(ggml, context)
+        header = _header(ggml, context, path)
     finally:
         ggml.gguf_free(context)
     _check_extent(path, header)
@@ -158,9 +162,18 @@ def check_magic(path: Path) -> None:
         raise ModelFileError(f"{path}: not a GGUF file (starts with {start!r}, not {MAGIC!r}); get the file again")
 
 
-def _header(ggml: ctypes.CDLL, context: int) -> GgufHeader:
+def _architecture(ggml: ctypes.CDLL, context: int, path: Path) -> str:
     key = ggml.gguf_find_key(context, b"general.architecture")
-    architecture = ggml.gguf_get_val_str(context, key).decode("utf-8", "replace") if key >= 0 else ""
+    if key < 0:
+        return ""
+    if ggml.gguf_get_kv_type(context, key) != STRING:  # ggml aborts the process when asked for its text
+        raise ModelFileError(f"{path}: general.architecture is no text in the GGUF header; get the file again")
+    found: bytes = ggml.gguf_get_val_str(context, key)
+    return found.decode("utf-8", "replace")
+
+
+def _header(ggml: ctypes.CDLL, context: int, path: Path) -> GgufHeader:
+    architecture = _architecture(ggml, context, path)
     start = ggml.gguf_get_data_offset(context)
     tensors = []
     for i in range(ggml.gguf_get_n_tensors(context)):
@@ -185,6 +198,8 @@ def _header(ggml: ctypes.CDLL, context: int) -> GgufHeader:
 def _check_extent(path: Path, header: GgufHeader) -> None:
     if not header.tensors:
         raise ModelFileError(f"{path}: the GGUF file has no tensors; a model with weights is needed")
+    if empty := next((t for t in header.tensors if t.weights == 0), None):
+        raise ModelFileError(f"{path}: tensor {empty.name!r} has no weights (shape {empty.shape}); get the file again")
     size = path.stat().st_size
     last = max(header.tensors, key=lambda t: t.offset + t.size_bytes)
     end = last.offset + last.size_bytes

@@ -28,6 +28,7 @@ from quantcurve.engines.base import (
     TokenScores,
 )
 from quantcurve.engines.gguf_file import read_header
+from quantcurve.engines.llamacpp_files import check_vocabulary
 from quantcurve.engines.llamacpp_native import context_params, last_error, load, log_mark, log_text
 from quantcurve.errors import BackendError
 from quantcurve.metrics.base_file import StoredScores, compare_stored, read_base_file
@@ -45,6 +46,7 @@ class Model:
         self.model = load(path, config, vocab_only=False)
         self.vocab = lc.llama_model_get_vocab(self.model)
         self.vocabulary = lc.llama_vocab_n_tokens(self.vocab)
+        check_vocabulary(path, self.vocab)
         self.context = lc.llama_init_from_model(self.model, context_params(config))
         if not self.context:
             raise BackendError(f"{path.name}: llama.cpp could not make a context: {last_error(start)}")
@@ -74,12 +76,16 @@ class Model:
             batch.seq_id[i][0] = int(sequences[i])
         code = lc.llama_decode(self.context, batch)
         if code != 0:
-            raise BackendError(f"llama_decode failed with code {code} on a batch of {n} tokens")
+            raise BackendError(
+                f"{self.path}: llama_decode failed with code {code} on a batch of {n} tokens; see the log"
+            )
 
     def logits(self, rows: int) -> Floats:
         """The last batch's logits, (rows, vocabulary): a view into the engine's buffer, valid until the next decode."""
         lc.llama_synchronize(self.context)
         pointer = ctypes.cast(lc.llama_get_logits(self.context), ctypes.POINTER(ctypes.c_float))
+        if not pointer:
+            raise BackendError(f"{self.path}: llama.cpp gives no logits for it; name a model that predicts tokens")
         return np.ctypeslib.as_array(pointer, (rows, self.vocabulary))
 
     def clear(self) -> None:

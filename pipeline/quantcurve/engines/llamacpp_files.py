@@ -12,7 +12,7 @@ import numpy as np
 from quantcurve.engines.base import EngineConfig, Tokens
 from quantcurve.engines.gguf_file import GgufHeader, read_header, type_traits
 from quantcurve.engines.llamacpp_native import load
-from quantcurve.errors import BackendError
+from quantcurve.errors import BackendError, ModelFileError
 
 
 def header(path: Path) -> GgufHeader:
@@ -39,17 +39,34 @@ def vocabulary_size(path: Path) -> int:
     return size
 
 
+def check_vocabulary(path: Path, vocab: Any) -> None:
+    """Refuse a vocabulary that nothing can be scored with, though llama.cpp loads it.
+
+    Raises:
+        ModelFileError: fewer than two tokens, or a BOS token is asked for that is not among them.
+    """
+    size, bos = lc.llama_vocab_n_tokens(vocab), lc.llama_vocab_bos(vocab)
+    if size < 2:
+        raise ModelFileError(f"{path}: a vocabulary of {size} tokens; a model with two at least is needed")
+    if lc.llama_vocab_get_add_bos(vocab) and not 0 <= bos < size:
+        raise ModelFileError(
+            f"{path}: tokenizer.ggml.add_bos_token asks for a BOS token, but its id {bos} is none of the {size}; "
+            "correct tokenizer.ggml.bos_token_id in the file"
+        )
+
+
 def tokenize(path: Path, texts: list[str]) -> list[Tokens]:
     """Token ids of whole texts by the file's own vocabulary, as llama-perplexity takes them: BOS if the vocabulary
     asks for it, special tokens in the text not parsed.
 
     Raises:
-        ModelFileError: the vocabulary cannot be loaded.
+        ModelFileError: the vocabulary cannot be loaded, or nothing can be scored with it.
     """
     read_header(path)
     model = load(path, EngineConfig(threads=1, window_tokens=1), vocab_only=True)
     vocab = lc.llama_model_get_vocab(model)
     try:
+        check_vocabulary(path, vocab)
         return [_tokenize(vocab, text.encode()) for text in texts]
     finally:
         lc.llama_model_free(model)
