@@ -16,8 +16,8 @@ from quantcurve.engines import llamacpp, llamacpp_files, provenance
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
-from quantcurve.recipe import Model
-from quantcurve.results import Workload
+from quantcurve.recipe import GgufVariant, Model
+from quantcurve.records import Workload
 from quantcurve.session import Session
 from quantcurve.stages import resolve
 from quantcurve.store import Store
@@ -135,5 +135,5 @@ class EngineCheck:
     def _resolve(self) -> None:
         reference = resolve.resolve(Model(source=str(self.path)), self._folder, self._session)
         reference.step.model_dump_json()
-        for made in resolve.quantize(reference, ("Q4_0",), self._session):
+        for made in resolve.quantize(reference, (GgufVariant(type="Q4_0"),), None, self._session):
             assert made.name == "Q4_0"

@@ -38,7 +38,7 @@ PRECISIONS = ("F16", "F32", "BF16", "Q8_0", "Q4_0")
 
 def write_seeds(folder: Path) -> dict[str, Parts]:
     """The small true files, taken apart, by precision; the quantised ones are written by llama.cpp."""
-    from quantcurve.engines import llamacpp_files
+    from quantcurve.engines import llamacpp_quantize
     from quantcurve.engines.child import Child
 
     found = {}
@@ -48,7 +48,7 @@ def write_seeds(folder: Path) -> dict[str, Parts]:
             if precision in {"F16", "F32", "BF16"}:
                 write_tiny_llama(path, precision=precision, **SIZES)
             else:
-                child.call(llamacpp_files.quantize, folder / "seed-F32.gguf", path, precision, 1)
+                child.call(llamacpp_quantize.quantize, folder / "seed-F32.gguf", path, precision, 1)
             found[precision] = read_parts(path)
     return found
 

@@ -22,7 +22,6 @@ RECIPES, HEADERS = 750, 250
 DEEP_EVERY = 20
 
 
-@pytest.mark.xfail(strict=True, reason="recipe.py, sources.py and texts.py let some through")
 @settings(max_examples=RECIPES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_recipes(tmp_path_factory, random):
@@ -46,7 +45,6 @@ def test_headers(tmp_path, monkeypatch):
     assert tally.kinds["accepted"] > HEADERS // 10
 
 
-@pytest.mark.xfail(strict=True, reason="stages/resolve.py names its draft in place of the source")
 @pytest.mark.real
 def test_what_is_wrong_in_a_rewritten_reference_is_told_of_its_source(tmp_path):
     unknown = Key(b"tokenizer.ggml.model", STRING, text(b"gptX"))

@@ -99,9 +99,9 @@ def test_lines_out_of_order(tmp_path: Path) -> None:
         (b"name: a\nname: b\n", "recipe.yaml:2: not valid YAML: found duplicate key"),
         (b"name: [a\nb: c", "recipe.yaml:2: not valid YAML"),
         (b"name: a\nx: \xff\xfe", "recipe.yaml:2: the recipe is not UTF-8"),
-        (b"[" * 3000, "recipe.yaml:1: not valid YAML"),
+        (b"[" * 3000, "recipe.yaml:1: nested in more than 50 levels"),
         (b"name: \x00", "not valid YAML"),
-        (b"a: &a [*a]\n", "unknown key"),
+        (b"a: &a [*a]\n", "the alias *a has no anchor before it"),
     ],
 )
 def test_what_is_no_recipe(tmp_path: Path, raw: bytes, words: str) -> None:

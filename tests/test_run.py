@@ -204,9 +204,11 @@ def test_interrupt_says_how_to_go_on_and_leaves_no_child(recipe: LoadedRecipe, t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe, after_a_run: RunResult) -> None:
+def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe) -> None:
     """kill -9 of one variant's engine between two chunks: the others are measured, and the next run mends it."""
-
+    recipe.path.write_text(recipe.text + "engine: {batch_tokens: 256}\n")
+    two_chunks = load(recipe.path)
+    expected = [v.overall for v in run(two_chunks, Where(threads=2)).variants]
     killed: list[int] = []
 
     def kill_q8(event: Event) -> None:
@@ -215,11 +217,11 @@ def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe, after_
                 child.kill()
                 killed.append(child.pid)
 
-    broken, fine = run(recipe, Where(threads=2, force=frozenset({"screen"})), kill_q8).variants[:2]
+    broken, fine = run(two_chunks, Where(threads=2, force=frozenset({"screen"})), kill_q8).variants[:2]
     assert broken.status == "failed" and "Q8_0: the engine died in" in str(broken.failure) and broken.log
     assert "signal 9 (SIGKILL) (if nobody killed it, the kernel did for lack of memory" in str(broken.failure)
-    assert fine.status == "measured" and fine.overall == after_a_run.variants[1].overall
-    assert [v.overall for v in run(recipe, Where(threads=2)).variants] == [v.overall for v in after_a_run.variants]
+    assert fine.status == "measured" and fine.overall == expected[1]
+    assert [v.overall for v in run(two_chunks, Where(threads=2)).variants] == expected
 
 
 @pytest.mark.parametrize(

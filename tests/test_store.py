@@ -15,13 +15,15 @@ import pytest
 from filelock import FileLock
 from pydantic import BaseModel
 
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import CacheTypes, EngineConfig
+from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import PrerequisiteError
 from quantcurve.recipe import Windows
 from quantcurve.records import EngineIdentity, Frozen, MachineFacts, Workload
-from quantcurve.stages.benchmark import SpeedInputs
+from quantcurve.stages.benchmark import SpeedInputs, TimedModel
+from quantcurve.stages.imatrix import ImatrixInputs
 from quantcurve.stages.resolve import ReferenceInputs, VariantInputs
-from quantcurve.stages.screen import ScoreInputs
+from quantcurve.stages.scoring import ScoreInputs
 from quantcurve.stages.tokenize import TokensInputs
 from quantcurve.store import Store, default_folder, key_of, size_of
 
@@ -290,14 +292,17 @@ ENGINE = EngineIdentity(name="e", version="1", build="b", cpu_features="avx")
 CONFIG = EngineConfig(threads=1, window_tokens=64)
 MACHINE = MachineFacts(system="s", processor="p", logical_cores=1, memory_bytes=1, cpu_features="avx")
 WORK = Workload(prompt_tokens=1, decode_tokens=1, decode_context_tokens=0, seed=0)
+TIMED = TimedModel(content_hash="h", cache=CacheTypes())
+RULE = TensorRule(match="a", type="Q8_0")
 KEYS = (
     ReferenceInputs(source_hash="h", requested="auto", engine=ENGINE),
-    VariantInputs(reference_hash="h", file_type="Q4_0", engine=ENGINE),
+    VariantInputs(reference_hash="h", file_type="Q4_0", tensors=(RULE,), imatrix_hash="h", engine=ENGINE),
     TokensInputs(reference_hash="h", text_hash="h", windows=Windows(), limit=2, seed=0, engine=ENGINE),
     ScoreInputs(model_hash="h", reference_hash="h", windows_hash="h", config=CONFIG, engine=ENGINE),
-    SpeedInputs(models=("h",), config=CONFIG, workload=WORK, repetitions=3, engine=ENGINE, machine=MACHINE),
+    ImatrixInputs(model_hash="h", windows_hashes=("h",), names=("n",), config=CONFIG, engine=ENGINE),
+    SpeedInputs(models=(TIMED,), config=CONFIG, workload=WORK, repetitions=3, engine=ENGINE, machine=MACHINE),
 )
-CHANGED = {str: lambda v: v + "'", int: lambda v: v + 2, type(None): lambda _: 3, tuple: lambda v: (*v, "h")}
+CHANGED = {str: lambda v: v + "'", int: lambda v: v + 2, type(None): lambda _: 3, tuple: lambda v: (*v, v[0])}
 
 
 def changes(record: BaseModel) -> list[tuple[str, BaseModel]]:

@@ -98,7 +98,7 @@ class Bench:
             raise SystemExit(f"variants that cannot be made; leave them out of --variants:\n{failed}")
         made = {}
         for path in self.cache.glob("artifacts/quantize/*/result.json"):
-            made[json.loads(path.read_text())["content_hash"]] = path.with_name("model.gguf")
+            made[json.loads(path.read_text())["file"]["content_hash"]] = path.with_name("model.gguf")
         written = list(self.cache.glob("artifacts/resolve/*/model.gguf"))
         tokenized = next(self.cache.glob("artifacts/tokenize/*/result.json"))
         return Files(

@@ -215,7 +215,7 @@ class Agreement(NamedTuple):
 def compare(source: Path, made: Path, text: str, windows: int, precision: str = "F16") -> Agreement:
     """Score the source, dequantised to `precision`, and the test bed on the first windows of a text."""
     from quantcurve.engines import llamacpp_child as engine
-    from quantcurve.engines import llamacpp_files
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize
     from quantcurve.engines.base import EngineConfig, ReferenceScratch
     from quantcurve.engines.child import Child
     from quantcurve.machine import default_threads
@@ -226,7 +226,7 @@ def compare(source: Path, made: Path, text: str, windows: int, precision: str = 
         Child("test bed", Path(name) / "log") as child,
     ):
         folder = Path(name)
-        child.call(llamacpp_files.quantize, source, folder / "source.gguf", precision, config.threads)
+        child.call(llamacpp_quantize.quantize, source, folder / "source.gguf", precision, config.threads)
         ids = child.call(llamacpp_files.tokenize, made, [text])[0]
         if len(ids) < windows * WINDOW_TOKENS:
             raise SystemExit(f"the text has {len(ids)} tokens; {windows} windows need {windows * WINDOW_TOKENS}")

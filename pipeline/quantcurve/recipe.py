@@ -27,12 +27,15 @@ STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_cont
 MIN_WINDOWS = 2
 """An interval needs two windows; llama-perplexity refuses less as well."""
 
+MOST_WINDOWS = 10_000_000
+
+Source = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
 
 class Model(Frozen):
     """Which model, and what its variants are compared with."""
 
-    source: str = Field(
-        min_length=1,
+    source: Source = Field(
         description="package:MODULE/FILE.gguf, a GGUF file, a Hugging Face folder, or hf:OWNER/NAME[@REVISION][#FILE]",
     )
     reference: Literal["auto", "F16", "BF16"] = Field(
@@ -44,8 +47,7 @@ class Text(Frozen):
     """One evaluation text; figures are given for each and for all together."""
 
     name: str = Field(min_length=1, max_length=40, pattern=r"^[\w.+-]+$")
-    source: str = Field(
-        min_length=1,
+    source: Source = Field(
         description="embedded:STRATUM (held-out part), pydoc:topics, a text or JSONL file, or "
         "hf:OWNER/NAME[@REVISION]#FILE in a data set repository",
     )
@@ -53,7 +55,10 @@ class Text(Frozen):
         None, description="for JSONL, JSON and Parquet: the field with the text, dots for nesting"
     )
     windows: int | None = Field(
-        None, ge=MIN_WINDOWS, description="at most so many windows of this text, in place of windows.limit"
+        None,
+        ge=MIN_WINDOWS,
+        le=MOST_WINDOWS,
+        description="at most so many windows of this text, in place of windows.limit",
     )
 
 
@@ -64,7 +69,7 @@ class Windows(Frozen):
     """How texts are cut: disjoint windows, the second half of each is scored (llama-perplexity's rule)."""
 
     tokens: int = Field(512, ge=16, le=1_048_576, description="length of a window; even")
-    limit: int | None = Field(None, ge=MIN_WINDOWS, description="at most so many windows of each text")
+    limit: int | None = Field(None, ge=MIN_WINDOWS, le=MOST_WINDOWS, description="at most so many windows of each text")
     choose: Literal["first", "random"] = Field(
         "first",
         description="which windows, where there is a limit: the first ones (as llama-perplexity --chunks) or a "
@@ -203,7 +208,7 @@ class Imatrix(Frozen):
     file: str | None = Field(None, min_length=1, description="one that you have (GGUF or .dat), relative to the recipe")
     texts: tuple[Text, ...] = Field(CALIBRATION, min_length=1, description="calibration texts, not among `texts`")
     window_tokens: int = Field(512, ge=32, le=1_048_576, description="llama-imatrix -c")
-    limit: int | None = Field(None, ge=1, description="at most so many windows of each text")
+    limit: int | None = Field(None, ge=1, le=MOST_WINDOWS, description="at most so many windows of each text")
 
     @model_validator(mode="after")
     def _one_source(self) -> Imatrix:
@@ -216,8 +221,12 @@ class KvCache(Frozen):
     """How variants with another KV cache are compared with the same weights and an F16 cache."""
 
     long_context_tokens: int = Field(4096, ge=64, le=1_048_576, multiple_of=2, description="beside windows.tokens")
-    long_windows: int = Field(4, ge=MIN_WINDOWS, description="at most so many windows of the long context")
-    short_windows: int = Field(32, ge=MIN_WINDOWS, description="at most so many windows of windows.tokens")
+    long_windows: int = Field(
+        4, ge=MIN_WINDOWS, le=MOST_WINDOWS, description="at most so many windows of the long context"
+    )
+    short_windows: int = Field(
+        32, ge=MIN_WINDOWS, le=MOST_WINDOWS, description="at most so many windows of windows.tokens"
+    )
 
 
 class Recipe(Frozen):
@@ -293,5 +302,5 @@ def at(loaded: LoadedRecipe, *location: str | int) -> Iterator[None]:
         yield
     except RecipeError as error:
         line = recipe_errors.line_of(recipe_errors.parse(loaded.path, loaded.text), location)
-        field = ".".join(str(part) for part in location)
+        field = recipe_errors.field_of(location)
         raise RecipeError(f"{loaded.path}:{line}: {field}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import typing
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from quantcurve.errors import RecipeError
+from quantcurve.errors import RecipeError, plain
+
+MISTAKES_SHOWN = 30
+MOST_CHARACTERS = 1_000_000
+"""Of a recipe with its aliases written out: few lines of them can stand for more than any memory holds."""
+MOST_LEVELS = 50
 
 
 def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> str:
@@ -34,36 +40,79 @@ def parse(path: Path, text: str) -> Any:
         RecipeError: no YAML, or no mapping.
     """
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning
 
     try:
-        data = YAML(typ="rt").load(io.StringIO(text))
+        _check_events(path, text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)  # legal YAML
+            data = YAML(typ="rt").load(io.StringIO(text))
+    except RecipeError:
+        raise
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = (error.problem or str(error)).strip()
-        raise RecipeError(f"{path}:{line}: not valid YAML: {problem}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}:1: not valid YAML: {str(error).strip().splitlines()[0]}") from error
+        raise RecipeError(f"{path}:{line}: not valid YAML: {plain(problem)}") from error
+    except Exception as error:  # ruamel's constructors raise whatever a strange scalar leads to
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RecipeError(f"{path}:1: not valid YAML: {plain(reason)}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}:1: a recipe is a mapping of keys (got {_show(data)}); see `quantcurve schema`")
     return data
+
+
+def _check_events(path: Path, text: str) -> None:
+    """Refuse what valid YAML may hold and no recipe needs: tags (!!python/object), aliases that stand for endless
+    values, and deep nesting."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
+
+    sizes: dict[str, int] = {}
+    """Characters that each anchor stands for."""
+    levels: list[tuple[str | None, int]] = [(None, 0)]
+    """Anchor of each collection that is open, and the characters before it."""
+    size = 0
+    for event in YAML(typ="rt").parse(io.StringIO(text)):
+        problem = None
+        if isinstance(event, AliasEvent):
+            problem = None if event.anchor in sizes else f"the alias *{plain(event.anchor)} has no anchor before it"
+            size += sizes.get(event.anchor, 0)
+        elif isinstance(event, ScalarEvent):
+            size += len(event.value) + 1
+            sizes[event.anchor] = len(event.value) + 1
+        elif isinstance(event, CollectionStartEvent):
+            levels.append((event.anchor, size))
+            size += 1
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = levels.pop()
+            sizes[anchor or ""] = size - before
+        if tag := getattr(event, "tag", None):
+            problem = f"the tag {plain(str(tag))} says how to read a value; a recipe has none, leave it out"
+        if len(levels) > MOST_LEVELS:
+            problem = f"nested in more than {MOST_LEVELS} levels; a recipe needs few"
+        if size > MOST_CHARACTERS:
+            problem = f"more than {MOST_CHARACTERS:,} characters, aliases written out; a recipe needs few"
+        if problem:
+            raise RecipeError(f"{path}:{event.start_mark.line + 1}: {problem}")
 
 
 def explain_all(path: Path, data: Any, details: list[ErrorDetails], kind: type[BaseModel]) -> list[str]:
     """One line for each mistake in a record of a kind, in the file's order; a list is not blamed for its items."""
     places = [detail["loc"] for detail in details]
     leaves = [d for d in details if not any(d["loc"] == p[: len(d["loc"])] and d["loc"] != p for p in places)]
-    return [_explain(path, data, d, kind) for d in sorted(leaves, key=lambda d: line_of(data, d["loc"]))]
+    leaves.sort(key=lambda d: line_of(data, d["loc"]))
+    more = [f"and {len(leaves) - MISTAKES_SHOWN} more"] if len(leaves) > MISTAKES_SHOWN else []
+    return [_explain(path, data, d, kind) for d in leaves[:MISTAKES_SHOWN]] + more
 
 
 def _explain(path: Path, data: Any, detail: ErrorDetails, kind: type[BaseModel]) -> str:
     location = _written(data, [part for part in detail["loc"] if part not in {"function-after", "nullable"}])
-    field = ".".join(str(part) for part in location) or "recipe"
+    field = field_of(location) or "recipe"
     line = line_of(data, location)
     what, candidates = _what(detail, location, kind)
     value = detail["input"]
     got = "" if detail["type"] == "missing" else f" (got {_show(value)})"
-    wrong_name = str(location[-1]) if detail["type"] == "extra_forbidden" and location else str(value)
+    wrong_name = str(location[-1]) if detail["type"] == "extra_forbidden" and location else _show(value).strip("'")
     return f"{path}:{line}: {field}: {what}{got}{_suggest(wrong_name, candidates)}"
 
 
@@ -122,8 +171,16 @@ def line_of(data: Any, location: Sequence[int | str]) -> int:
     return line + 1
 
 
+def field_of(location: Sequence[int | str]) -> str:
+    """A location as messages name it."""
+    return plain(".".join(str(part) for part in location))
+
+
 def _show(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
+    try:
+        text = repr(value) if isinstance(value, str) else str(value)
+    except ValueError:  # Python does not write out integers of thousands of digits
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -110,7 +110,7 @@ def _packaged(source: str, rest: str) -> Located:
     module, _, file = rest.partition("/")
     if not module.isidentifier() or not file:
         raise RecipeError(f"model source {source!r}: write package:MODULE/FILE.gguf")
-    spec = find_spec(module)
+    spec = find_spec(module) if module != "__main__" else None  # which has none, and says so by a ValueError
     if spec is None:
         raise PrerequisiteError(
             f"model source {source!r}: the Python package {module} is not installed",
@@ -128,7 +128,13 @@ def _packaged(source: str, rest: str) -> Located:
 
 
 def _local(source: str, base: Path) -> Located:
-    path = Path(os.path.normpath(base / Path(source).expanduser()))
+    try:
+        path = Path(os.path.normpath(base / Path(source).expanduser()))
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~ without a home
+        raise RecipeError(f"model source {source!r}: cannot be looked up ({error}); write the path out") from error
     if path.is_dir():
         return Located("hf_folder", _checked_folder(path, source), source)
     if not path.is_file():

@@ -76,7 +76,7 @@ def load_text(text: Text, base: Path) -> LoadedText:
     elif scheme == "pydoc":
         content = _python_topics(text.name, rest)
     else:
-        path = _download(text.name, rest) if scheme == "hf" else (base / Path(text.source).expanduser())
+        path = _download(text.name, rest) if scheme == "hf" else _local(text, base)
         content = _read_file(text, path)
     if not content.strip():
         raise RecipeError(f"text {text.name}: {text.source} is empty; give a text with at least two windows")
@@ -214,8 +214,17 @@ def _download(name: str, rest: str) -> Path:
     return download_file(repository, file, repo_type="dataset")
 
 
+def _local(text: Text, base: Path) -> Path:
+    try:
+        return base / Path(text.source).expanduser()
+    except RuntimeError as error:  # ~ without a home
+        raise RecipeError(f"text {text.name}: {text.source}: {error} Write the path out") from error
+
+
 def _read_file(text: Text, path: Path) -> str:
     try:
+        if path.is_char_device() or path.is_fifo():  # which may never end
+            raise RecipeError(f"text {text.name}: {path} is no file; name a text file or one with records")
         if path.suffix in {".jsonl", ".ndjson"}:
             return _join(text, path, _json_lines(path))
         if path.suffix == ".json":

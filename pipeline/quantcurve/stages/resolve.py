@@ -188,6 +188,15 @@ def _as_stored(folder: Path) -> Literal["auto", "f32"]:
 
 
 def _write(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
+    """The reference, or an error that names its source: the engine knows no more than its own draft's path."""
+    try:
+        return _reference(located, model, session, draft)
+    except BackendError as error:
+        named = f"model source {model.source!r}: {error.message}"
+        raise type(error)(f"{named}; get the file again, or name another", error.log) from error
+
+
+def _reference(located: sources.Located, model: Model, session: Session, draft: Path) -> ReferenceStep:
     from quantcurve.engines import llamacpp_files, llamacpp_quantize, provenance
 
     log = session.log("reference")
