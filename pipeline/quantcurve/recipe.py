@@ -27,8 +27,7 @@ STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_cont
 MIN_WINDOWS = 2
 """An interval needs two windows; llama-perplexity refuses less as well."""
 
-MOST_WINDOWS = 10_000_000
-
+WindowCount = Annotated[int, Field(ge=MIN_WINDOWS, le=10_000_000)]
 Source = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -38,9 +37,7 @@ class Model(Frozen):
     source: Source = Field(
         description="package:MODULE/FILE.gguf, a GGUF file, a Hugging Face folder, or hf:OWNER/NAME[@REVISION][#FILE]",
     )
-    reference: Literal["auto", "F16", "BF16"] = Field(
-        "auto", description="precision of the reference; auto takes the file as it is where it is F16 or BF16 already"
-    )
+    reference: Literal["auto", "F16", "BF16"] = Field("auto", description="auto takes an F16 or BF16 file as it is")
 
 
 class Text(Frozen):
@@ -54,12 +51,7 @@ class Text(Frozen):
     field: str | None = Field(
         None, description="for JSONL, JSON and Parquet: the field with the text, dots for nesting"
     )
-    windows: int | None = Field(
-        None,
-        ge=MIN_WINDOWS,
-        le=MOST_WINDOWS,
-        description="at most so many windows of this text, in place of windows.limit",
-    )
+    windows: WindowCount | None = Field(None, description="at most so many of this text, in place of windows.limit")
 
 
 CALIBRATION = tuple(Text(name=s, source=f"embedded:{s}/calibration") for s in STRATA)
@@ -69,7 +61,7 @@ class Windows(Frozen):
     """How texts are cut: disjoint windows, the second half of each is scored (llama-perplexity's rule)."""
 
     tokens: int = Field(512, ge=16, le=1_048_576, description="length of a window; even")
-    limit: int | None = Field(None, ge=MIN_WINDOWS, le=MOST_WINDOWS, description="at most so many windows of each text")
+    limit: WindowCount | None = Field(None, description="at most so many windows of each text")
     choose: Literal["first", "random"] = Field(
         "first",
         description="which windows, where there is a limit: the first ones (as llama-perplexity --chunks) or a "
@@ -208,7 +200,7 @@ class Imatrix(Frozen):
     file: str | None = Field(None, min_length=1, description="one that you have (GGUF or .dat), relative to the recipe")
     texts: tuple[Text, ...] = Field(CALIBRATION, min_length=1, description="calibration texts, not among `texts`")
     window_tokens: int = Field(512, ge=32, le=1_048_576, description="llama-imatrix -c")
-    limit: int | None = Field(None, ge=1, le=MOST_WINDOWS, description="at most so many windows of each text")
+    limit: WindowCount | None = Field(None, description="at most so many windows of each text")
 
     @model_validator(mode="after")
     def _one_source(self) -> Imatrix:
@@ -221,12 +213,8 @@ class KvCache(Frozen):
     """How variants with another KV cache are compared with the same weights and an F16 cache."""
 
     long_context_tokens: int = Field(4096, ge=64, le=1_048_576, multiple_of=2, description="beside windows.tokens")
-    long_windows: int = Field(
-        4, ge=MIN_WINDOWS, le=MOST_WINDOWS, description="at most so many windows of the long context"
-    )
-    short_windows: int = Field(
-        32, ge=MIN_WINDOWS, le=MOST_WINDOWS, description="at most so many windows of windows.tokens"
-    )
+    long_windows: WindowCount = Field(4, description="at most so many windows of the long context")
+    short_windows: WindowCount = Field(32, description="at most so many windows of windows.tokens")
 
 
 class Recipe(Frozen):
