@@ -87,7 +87,8 @@ def _measured(run: RunResult) -> tuple[str, ...]:
     texts = (f"{words.plain(t.name)} ({t.windows_used} of {t.windows_available} windows)" for t in run.texts)
     config = run.timing_config or run.scoring_config
     return (
-        f"On {words.listed(tuple(texts))}: {run.reference.overall.tokens} scored tokens.",
+        f"On {words.listed(tuple(texts))}: {run.reference.overall.tokens:,} scored tokens of the reference in "
+        f"{run.reference.overall.windows} windows.",
         words.plain(f"By {engine.name} {engine.version} with {config.threads} threads on {machine.processor}."),
         *_effort(run),
         *_imatrix(run),

@@ -164,7 +164,7 @@ class _Walk:
         self.verdicts: dict[str, ScreenVerdict] = {}
         self.scores: dict[str, list[TokenScores]] = {m.name: [] for m in (reference, *variants)}
         self.done = 0
-        self.total = len(along.order) * len(self.scores)
+        self.total = len(along.order) * len(self.scores)  # less what turns out not to be needed
 
     def run(self, scorer: Scorer | StoredScores) -> Screened:
         visited = 0
@@ -176,7 +176,7 @@ class _Walk:
             self._look(scorer)
         joined = {name: TokenScores.concatenate(p) for name, p in self.scores.items() if name not in self.failed}
         effort = self._effort(joined)
-        self.session.progress(Event("screen", self.total, self.total, "done"))
+        self.session.progress(Event("screen", self.done, self.done, "done"))
         return Screened(
             route=self.race.route,
             reference=joined.pop(self.reference.name),
@@ -211,6 +211,7 @@ class _Walk:
                 self.verdicts[model.name] = verdict
             if through:
                 self.racing.remove(model)
+                self.total -= len(self.race.route.order) - len(reference)
                 scorer.drop(model)
 
     def report(self, name: str, windows: int) -> None:
