@@ -88,7 +88,7 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) ->
     config = session.scoring_config(recipe.engine, recipe.windows.tokens)
     along = route(windowed, recipe.seed)
     with session.timed("screen"):
-        screened = screen.screen(original, models, windowed, along, recipe.screen, config, session)
+        screened = screen.screen(screen.Task(original, models, windowed, along, recipe.screen, config), session)
     measured = [m for m in models if m.name not in screened.failed]
     with session.timed("kv_cache"):
         caches = kv_cache.measure(original, measured, contexts, session)

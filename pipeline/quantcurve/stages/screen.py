@@ -103,40 +103,34 @@ class Screened(NamedTuple):
     effort: ScreenEffort
 
 
-def screen(
-    reference: Model,
-    variants: Sequence[Model],
-    texts: Sequence[Windowed],
-    along: Route,
-    lines: Screen,
-    config: EngineConfig,
-    session: Session,
-) -> Screened:
+class Task(NamedTuple):
+    """What is screened, and how."""
+
+    reference: Model
+    variants: Sequence[Model]
+    texts: Sequence[Windowed]
+    along: Route
+    lines: Screen
+    config: EngineConfig
+
+
+def screen(task: Task, session: Session) -> Screened:
     """Score models on as many windows as it takes.
 
     Raises:
         BackendError: the reference cannot be scored; a variant that cannot be is in `failed`.
         PrerequisiteError: too little disk for one batch of the reference's logits.
     """
-    walk = _Walk(reference, variants, texts, along, lines, config, session)
-    vocabulary = texts[0].step.vocabulary
-    with Scorer("screen", (reference, *variants), vocabulary, config, session, walk.report) as scorer:
+    walk = _Walk(task, session)
+    models, vocabulary = (task.reference, *task.variants), task.texts[0].step.vocabulary
+    with Scorer("screen", models, vocabulary, task.config, session, walk.report) as scorer:
         return walk.run(scorer)
 
 
-def stored(
-    reference: Model,
-    variants: Sequence[Model],
-    texts: Sequence[Windowed],
-    along: Route,
-    lines: Screen,
-    config: EngineConfig,
-    session: Session,
-) -> set[str]:
+def stored(task: Task, session: Session) -> set[str]:
     """Names of the models whose whole way through the screen is in the store; writes nothing."""
     try:
-        walk = _Walk(reference, variants, texts, along, lines, config, session)
-        screened = walk.run(StoredScores("screen", config, session))
+        screened = _Walk(task, session).run(StoredScores("screen", task.config, session))
     except BackendError:  # of the reference
         return set()
     return {REFERENCE, *screened.variants}
@@ -145,26 +139,17 @@ def stored(
 class _Walk:
     """The state of one walk along the route."""
 
-    def __init__(
-        self,
-        reference: Model,
-        variants: Sequence[Model],
-        texts: Sequence[Windowed],
-        along: Route,
-        lines: Screen,
-        config: EngineConfig,
-        session: Session,
-    ) -> None:
-        self.reference = reference
-        self.racing = list(variants)
-        self.chunks = chunks(texts, along, config.sequences)
-        self.race = Race(lines, LEVEL_ALPHA / max(1, len(variants)), along)
+    def __init__(self, task: Task, session: Session) -> None:
+        self.reference = task.reference
+        self.racing = list(task.variants)
+        self.chunks = chunks(task.texts, task.along, task.config.sequences)
+        self.race = Race(task.lines, LEVEL_ALPHA / max(1, len(task.variants)), task.along)
         self.session = session
         self.failed: dict[str, Failed] = {}
         self.verdicts: dict[str, ScreenVerdict] = {}
-        self.scores: dict[str, list[TokenScores]] = {m.name: [] for m in (reference, *variants)}
+        self.scores: dict[str, list[TokenScores]] = {m.name: [] for m in (task.reference, *task.variants)}
         self.done = 0
-        self.total = len(along.order) * len(self.scores)  # less what turns out not to be needed
+        self.total = len(task.along.order) * len(self.scores)  # less what turns out not to be needed
 
     def run(self, scorer: Scorer | StoredScores) -> Screened:
         visited = 0
