@@ -27,7 +27,7 @@ BYTES_PER_TOKEN = 3.5
 """Of English text, where the text is not tokenised yet."""
 PREFILL_EFFICIENCY = 0.75
 """Share of a plain matrix product's speed that scoring and prefill reach."""
-TYPICAL_WINDOWS = 96
+TYPICAL_WINDOWS = 48
 """That a variant takes until the screen has judged it and its KL divergence is known well enough."""
 QUANTIZE_WEIGHTS_PER_S = 3e7
 """Of one core; K-quants, the slowest common types."""
