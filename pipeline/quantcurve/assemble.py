@@ -151,7 +151,7 @@ def _stopped_early(overall: Slice, name: str, screened: screen.Screened) -> Slic
     update = {
         "ln_perplexity_ratio": ln_ratio,
         "perplexity_ratio": exp_estimate(ln_ratio, "ratio"),
-        "kl_mean": kl.model_copy(update={"low": max(0.0, kl.low)}),
+        "kl_mean": figures.not_negative(kl),
     }
     divergence: Divergence = overall.divergence.model_copy(update=update)
     return overall.model_copy(update={"divergence": divergence})

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def plain(text: str, most: int = 300) -> str:
+def printable(text: str, most: int = 300) -> str:
     """Text from a file, fit for a message: no control characters, no more than so many characters."""
     shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text[:most])
     return shown if len(text) <= most else shown + "..."

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from quantcurve.errors import RecipeError, plain
+from quantcurve.errors import RecipeError, printable
 
 MISTAKES_SHOWN = 30
 MOST_CHARACTERS = 1_000_000
@@ -52,10 +52,10 @@ def parse(path: Path, text: str) -> Any:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = (error.problem or str(error)).strip()
-        raise RecipeError(f"{path}:{line}: not valid YAML: {plain(problem)}") from error
+        raise RecipeError(f"{path}:{line}: not valid YAML: {printable(problem)}") from error
     except Exception as error:  # ruamel's constructors raise whatever a strange scalar leads to
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise RecipeError(f"{path}:1: not valid YAML: {plain(reason)}") from error
+        raise RecipeError(f"{path}:1: not valid YAML: {printable(reason)}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}:1: a recipe is a mapping of keys (got {_show(data)}); see `quantcurve schema`")
     return data
@@ -75,7 +75,7 @@ def _check_events(path: Path, text: str) -> None:
     for event in YAML(typ="rt").parse(io.StringIO(text)):
         problem = None
         if isinstance(event, AliasEvent):
-            problem = None if event.anchor in sizes else f"the alias *{plain(event.anchor)} has no anchor before it"
+            problem = None if event.anchor in sizes else f"the alias *{printable(event.anchor)} has no anchor before it"
             size += sizes.get(event.anchor, 0)
         elif isinstance(event, ScalarEvent):
             size += len(event.value) + 1
@@ -87,7 +87,7 @@ def _check_events(path: Path, text: str) -> None:
             anchor, before = levels.pop()
             sizes[anchor or ""] = size - before
         if tag := getattr(event, "tag", None):
-            problem = f"the tag {plain(str(tag))} says how to read a value; a recipe has none, leave it out"
+            problem = f"the tag {printable(str(tag))} says how to read a value; a recipe has none, leave it out"
         if len(levels) > MOST_LEVELS:
             problem = f"nested in more than {MOST_LEVELS} levels; a recipe needs few"
         if size > MOST_CHARACTERS:
@@ -173,7 +173,7 @@ def line_of(data: Any, location: Sequence[int | str]) -> int:
 
 def field_of(location: Sequence[int | str]) -> str:
     """A location as messages name it."""
-    return plain(".".join(str(part) for part in location))
+    return printable(".".join(str(part) for part in location))
 
 
 def _show(value: Any) -> str:

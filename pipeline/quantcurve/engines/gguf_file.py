@@ -55,12 +55,14 @@ class GgufHeader(NamedTuple):
         return tuple(sorted(shares, key=lambda s: -s.weights))
 
 
-class _InitParams(ctypes.Structure):
+class InitParams(ctypes.Structure):
+    """`struct gguf_init_params` (ggml/include/gguf.h)."""
+
     _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
 
 
 @cache
-def _ggml() -> ctypes.CDLL:
+def ggml_library() -> ctypes.CDLL:
     """The ggml library of the installed build, with the signatures used here (ggml/include/gguf.h, ggml.h)."""
     from llama_cpp._ggml import libggml as loaded
 
@@ -68,7 +70,7 @@ def _ggml() -> ctypes.CDLL:
 
     i64, size, text, pointer = ctypes.c_int64, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p
     signatures = {
-        "gguf_init_from_file": (pointer, [text, _InitParams]),
+        "gguf_init_from_file": (pointer, [text, InitParams]),
         "gguf_free": (None, [pointer]),
         "gguf_get_data_offset": (size, [pointer]),
         "gguf_find_key": (i64, [pointer, text]),
@@ -107,7 +109,7 @@ def type_traits() -> dict[str, TypeTrait]:
     """Every tensor type of the installed build, by upper-case name."""
     from llama_cpp import GGML_TYPE_COUNT
 
-    ggml = _ggml()
+    ggml = ggml_library()
     found = {}
     for number in range(GGML_TYPE_COUNT):  # ggml reads past its table for more
         name = ggml.ggml_type_name(number)
@@ -121,7 +123,7 @@ def type_numbers() -> dict[str, int]:
     """Value of `enum ggml_type` by upper-case name, of every type of the installed build."""
     from llama_cpp import GGML_TYPE_COUNT
 
-    names = ((_ggml().ggml_type_name(number), number) for number in range(GGML_TYPE_COUNT))
+    names = ((ggml_library().ggml_type_name(number), number) for number in range(GGML_TYPE_COUNT))
     return {name.decode().upper(): number for name, number in names if name}
 
 
@@ -132,8 +134,8 @@ def read_header(path: Path) -> GgufHeader:
         ModelFileError: missing, not GGUF, corrupt header, or data that the file is too short to hold.
     """
     check_magic(path)
-    ggml = _ggml()
-    context = ggml.gguf_init_from_file(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
+    ggml = ggml_library()
+    context = ggml.gguf_init_from_file(os.fsencode(path), InitParams(no_alloc=True, ctx=None))
     if not context:
         raise ModelFileError(
             f"{path}: the GGUF header is corrupt or from an unknown version (llama.cpp's reader refused it); "

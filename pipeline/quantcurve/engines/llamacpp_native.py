@@ -16,7 +16,7 @@ import llama_cpp as lc
 
 from quantcurve.engines.base import EngineConfig
 from quantcurve.engines.gguf_file import type_numbers
-from quantcurve.errors import ModelFileError, plain
+from quantcurve.errors import ModelFileError, printable
 
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 _ERROR_LEVEL = 4
@@ -52,8 +52,8 @@ def last_error(start: int) -> str:
     """What llama.cpp's exception said, or else the first error it logged."""
     errors = "".join(_log_lines[i] for i in _error_at if i >= start)
     if thrown := re.search(r"(?:failed to quantize|error loading model): (.+)", errors):
-        return plain(thrown[1].strip())
-    return plain(errors.strip().partition("\n")[0]) or "no reason given"
+        return printable(thrown[1].strip())
+    return printable(errors.strip().partition("\n")[0]) or "no reason given"
 
 
 def offers_gpu() -> bool:

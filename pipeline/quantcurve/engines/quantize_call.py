@@ -16,7 +16,7 @@ import llama_cpp as lc
 import numpy as np
 
 from quantcurve.engines.base import Floats
-from quantcurve.engines.gguf_file import _ggml, _InitParams, type_numbers
+from quantcurve.engines.gguf_file import InitParams, ggml_library, type_numbers
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.llamacpp_native import last_error, log_mark, log_text
 from quantcurve.engines.tensor_types import exact_pattern, overridable
@@ -140,7 +140,7 @@ def all_keys(job: Job) -> Keys:
 
 def requires_imatrix(kind: str) -> bool:
     """Whether ggml aborts without importance weights for a tensor of this type."""
-    function = _ggml().ggml_quantize_requires_imatrix
+    function = ggml_library().ggml_quantize_requires_imatrix
     function.restype, function.argtypes = ctypes.c_bool, [ctypes.c_int]
     return bool(function(type_numbers()[kind]))
 
@@ -183,12 +183,12 @@ def header_bytes(job: Job) -> int:
     Raises:
         ModelFileError: the source's header cannot be read.
     """
-    ggml = _ggml()
+    ggml = ggml_library()
     for name, arguments in (("gguf_set_val_u32", [ctypes.c_uint32]), ("gguf_set_val_str", [ctypes.c_char_p])):
         function = getattr(ggml, name)
         function.restype, function.argtypes = None, [ctypes.c_void_p, ctypes.c_char_p, *arguments]
     ggml.gguf_get_meta_size.restype, ggml.gguf_get_meta_size.argtypes = ctypes.c_size_t, [ctypes.c_void_p]
-    context = ggml.gguf_init_from_file(os.fsencode(job.source), _InitParams(no_alloc=True, ctx=None))
+    context = ggml.gguf_init_from_file(os.fsencode(job.source), InitParams(no_alloc=True, ctx=None))
     if not context:
         raise ModelFileError(f"{job.source}: the GGUF header is corrupt; get the file again")
     try:

@@ -88,7 +88,7 @@ def _divergence(
     return Divergence(
         ln_perplexity_ratio=ln_ratio,
         perplexity_ratio=st.exp_estimate(ln_ratio, "ratio"),
-        kl_mean=_not_negative(st.mean_estimate(divergences, segments, NATS)),
+        kl_mean=not_negative(st.mean_estimate(divergences, segments, NATS)),
         kl_median=kl(0.5),
         kl_p90=kl(0.9),
         kl_p95=kl(0.95),
@@ -103,7 +103,7 @@ def _divergence(
     )
 
 
-def _not_negative(estimate: Estimate) -> Estimate:
+def not_negative(estimate: Estimate) -> Estimate:
     """A divergence is never below 0, whatever the interval's formula says."""
     return estimate.model_copy(update={"low": max(0.0, estimate.low)})
 

@@ -20,11 +20,11 @@ from quantcurve.errors import BackendError
 from quantcurve.metrics.statistics import mean_estimate, paired_difference
 from quantcurve.results import CacheFigures, Estimate, Missing
 from quantcurve.session import Event, Session
+from quantcurve.stages.figures import NATS, not_negative
 from quantcurve.stages.route import Chunk, Route, chunks
 from quantcurve.stages.scoring import Kept, Model, Scorer
 from quantcurve.stages.tokenize import Windowed
 
-NATS = "nats"
 F16 = CacheTypes()
 
 
@@ -187,13 +187,13 @@ def _figures(variant: Model, cells: Sequence[_Cells], context: Context) -> Cache
         windows=windows,
         k_type=variant.cache.k,
         v_type=variant.cache.v,
-        kl_from_f16_cache=_not_negative(mean_estimate(kl("own"), segments, NATS)),
+        kl_from_f16_cache=not_negative(mean_estimate(kl("own"), segments, NATS)),
         ln_perplexity_ratio_to_f16_cache=paired_difference(
             nll("both"), nll("weights_alone"), segments, "ln(perplexity ratio)"
         ),
-        kl_cache_alone=_not_negative(mean_estimate(kl("cache_alone"), segments, NATS)),
-        kl_weights_alone=_not_negative(mean_estimate(kl("weights_alone"), segments, NATS)),
-        kl_both=_not_negative(mean_estimate(kl("both"), segments, NATS)),
+        kl_cache_alone=not_negative(mean_estimate(kl("cache_alone"), segments, NATS)),
+        kl_weights_alone=not_negative(mean_estimate(kl("weights_alone"), segments, NATS)),
+        kl_both=not_negative(mean_estimate(kl("both"), segments, NATS)),
         ln_perplexity_ratio_cache_alone=change("cache_alone"),
         ln_perplexity_ratio_weights_alone=change("weights_alone"),
         ln_perplexity_ratio_both=change("both"),
@@ -205,7 +205,3 @@ def _figures(variant: Model, cells: Sequence[_Cells], context: Context) -> Cache
 def _kl(scores: TokenScores) -> Doubles:
     assert scores.kl is not None
     return scores.kl
-
-
-def _not_negative(estimate: Estimate) -> Estimate:
-    return estimate.model_copy(update={"low": max(0.0, estimate.low)})
