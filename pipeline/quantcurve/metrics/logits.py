@@ -16,10 +16,12 @@ from quantcurve.engines.base import TOP_K, Doubles, Floats, Tokens, TokenScores
 
 _BLOCK = 64
 """Entries that share a maximum in the search for the largest logits."""
-_SMALL = 1e-2
-"""Divergences below this, in nats, are computed without the normalisers."""
+_SMALL = 1e-3
+"""Divergences below this, in nats, are corrected for the normalisers' error."""
 _WIDE = 0.25
 """Changes of a logit above this have no short Taylor series of the exponential."""
+_VAST = 60.0
+"""Changes of a logit above this make a probability that underflows matter."""
 
 
 @dataclass(frozen=True)
@@ -76,47 +78,55 @@ def kl_divergence(
 ) -> float:
     """KL divergence in nats from the reference's distribution to another, from one row of logits of each.
 
-    KL = (Z - Z_ref) - sum p c, p the reference's probabilities, c the changes of the logits, Z the log normalisers:
+    KL = - sum p c, p the reference's probabilities, c the changes of the logits beyond that of the log normalisers:
     changes are exact where the models agree, and llama.cpp's differences of log probabilities are not
     (tools/perplexity/perplexity.cpp, log_softmax with base_log_prob). Normalisers are known to about 1e-7, so a
-    small divergence is computed without them.
+    small divergence is corrected for their error.
     """
     work = work or _Work(len(reference))
     probability = np.subtract(reference, np.float32(reference_normaliser), out=work.probability)
     np.exp(probability, out=probability)
-    outside, square = 0.0, work.square
-    if probability.min() > 0:
-        change = np.subtract(logits, reference, out=work.change)
-    else:  # a masked vocabulary, or far from likely
-        kept = probability > 0
-        outside = float(np.exp(logits[~kept] - np.float32(normaliser)).sum(dtype=np.float64))
-        probability, change = probability[kept], logits[kept] - reference[kept]
-        square = square[: len(change)]
-    total = float(probability.sum())
-    mean_change = float(np.dot(probability, change)) / total
-    value = normaliser - reference_normaliser - mean_change
+    total = float(np.exp(reference_normaliser - float(np.float32(reference_normaliser))))
+    shift = np.float32(normaliser - reference_normaliser)
+    with np.errstate(invalid="ignore"):
+        c = np.subtract(logits, reference, out=work.change)
+        c -= shift
+        mean = float(np.dot(probability, c)) / total
+    if not np.isfinite(mean):
+        return _masked_divergence(reference, reference_normaliser, logits, normaliser)
+    value = normaliser - reference_normaliser - float(shift) - mean
     if value < _SMALL:
-        change -= np.float32(mean_change)
-        value = _small_divergence(probability, change, square, total) - float(np.log1p(-outside))
+        excess = _excess(probability, c, work.square)
+        if excess is None:
+            return _masked_divergence(reference, reference_normaliser, logits, normaliser)
+        value = float(np.log1p(excess / total + mean)) - mean
     return max(value, 0.0)
 
 
-def _small_divergence(probability: Floats, c: Floats, square: Floats, total: float) -> float:
-    """KL = ln sum p e^c - sum p c with c measured from its mean, so that nothing large cancels.
-
-    e^c - 1 - c is its Taylor polynomial up to c^5 near 0. Works in place: all three arrays are lost.
-    """
-    rest = float(np.dot(probability, c)) / total  # 0 but for rounding
+def _excess(probability: Floats, c: Floats, square: Floats) -> float | None:
+    """Sum of p (e^c - 1 - c), by the Taylor polynomial up to c^5 near 0; None if a change is so large that its p may
+    have vanished. Works in place: all three arrays are lost."""
     np.multiply(c, c, out=square)
     wide = np.flatnonzero(square > _WIDE**2)
-    far = c[wide].astype(np.float64)
-    curved = float(np.dot(probability[wide], np.expm1(far) - far))
+    far = c[wide]
+    if far.size and far.max() > _VAST:
+        return None
+    curved = float(np.dot(probability[wide], np.exp(far) - np.float32(1) - far))
     c[wide] = square[wide] = 0
-    weighted = np.multiply(probability, square, out=probability)
-    curved += float(weighted.sum()) / 2 + float(np.dot(weighted, c)) / 6 + float(np.dot(weighted, square)) / 24
-    np.multiply(weighted, c, out=weighted)
-    curved += float(np.dot(weighted, square)) / 120
-    return float(np.log1p(curved / total + rest) - rest)
+    curved += float(np.dot(probability, square)) / 2
+    np.multiply(c, probability, out=c)
+    curved += float(np.dot(c, square)) / 6
+    np.multiply(square, square, out=square)
+    return curved + float(np.dot(probability, square)) / 24 + float(np.dot(c, square)) / 120
+
+
+def _masked_divergence(reference: Floats, reference_normaliser: float, logits: Floats, normaliser: float) -> float:
+    """The same for rows with entries that are masked or far from likely, in float64."""
+    log_p, log_q = reference.astype(np.float64) - reference_normaliser, logits.astype(np.float64) - normaliser
+    log_p -= np.log(np.exp(log_p).sum())
+    log_q -= np.log(np.exp(log_q).sum())
+    kept = np.exp(log_p) > 0
+    return max(float((np.exp(log_p[kept]) * (log_p[kept] - log_q[kept])).sum()), 0.0)
 
 
 def score_rows(

@@ -175,11 +175,16 @@ class _Walk:
 
     def _score_chunk(self, chunk: Chunk, scorer: Scorer | StoredScores) -> None:
         wanted = any(not scorer.cached(m, chunk, self.reference) for m in self.racing)
+        last = chunk is self.chunks[-1]  # nobody is needed afterwards, and the next one runs faster in used memory
         with scorer.keep(self.reference, chunk, wanted) as kept:
             self.scores[self.reference.name].append(kept.scores)
+            if last:
+                scorer.drop(self.reference)
             for model in list(self.racing):
                 try:
                     self.scores[model.name].append(scorer.score(model, chunk, kept))
+                    if last:
+                        scorer.drop(model)
                 except BackendError as error:
                     scorer.drop(model)
                     self.racing.remove(model)
