@@ -13,7 +13,7 @@ import psutil
 
 from fuzzing import Outcome, Violation, memory_limit, refused
 from quantcurve.engines import llamacpp, llamacpp_files, provenance
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.recipe import GgufVariant, Model
@@ -26,7 +26,7 @@ CASE_LIMIT_S = 20.0
 ENGINE_MEMORY_BYTES = 4 * 2**30
 """What an engine may allocate for a file of 50 KB, before it is refused more."""
 CASES_PER_CHILD = 300
-CONFIG = EngineConfig(threads=1, window_tokens=32)
+CONFIG = LlamaCppConfig(threads=1, window_tokens=32)
 WORKLOAD = Workload(prompt_tokens=8, decode_tokens=2, decode_context_tokens=4, seed=0)
 TEXT = "some text of a window " * 20
 T = TypeVar("T")

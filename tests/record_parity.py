@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from parity import llama_perplexity
 from quantcurve.engines import llamacpp, llamacpp_child, llamacpp_quantize
-from quantcurve.engines.base import EngineConfig, ReferenceScratch
+from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.metrics.base_file import read_base_file
 from quantcurve.recipe import Text
@@ -54,7 +54,7 @@ def record_tiny(tools: Path, file: Path, folder: Path) -> None:
         child.call(llamacpp_quantize.quantize, source, variant, "Q4_0", 2)
         llama_perplexity(tools, "-m", str(source), *common)
         printed = llama_perplexity(tools, "-m", str(variant), *common, "--kl-divergence")
-        child.call(llamacpp_child.open_model, variant, EngineConfig(threads=2, window_tokens=64, sequences=32))
+        child.call(llamacpp_child.open_model, variant, LlamaCppConfig(threads=2, window_tokens=64, sequences=32))
         scratch = ReferenceScratch(folder / "scratch")
         windows = read_base_file(DATA / "tiny.base").windows.astype(np.int32)
         child.call(llamacpp_child.score, windows, None, scratch)

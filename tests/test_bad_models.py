@@ -13,13 +13,13 @@ import pytest
 
 from quantcurve.engines import llamacpp_child as engine
 from quantcurve.engines import llamacpp_files, llamacpp_quantize
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.errors import BackendError, ModelFileError
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
-CONFIG = EngineConfig(threads=1, window_tokens=64)
+CONFIG = LlamaCppConfig(threads=1, window_tokens=64)
 WINDOWS = np.random.default_rng(0).integers(3, 300, (2, 64)).astype(np.int32)
 LABEL = "the bad one"
 SOON_S = 20.0

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import PUBLIC_DATA
 from quantcurve.engines import llamacpp_child, llamacpp_files, llamacpp_quantize
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.errors import ModelFileError
 from quantcurve.machine import default_threads
@@ -100,7 +100,7 @@ def tiny_of_base(base, tmp_path):
     model = write_tiny_llama(tmp_path / "tiny.gguf", vocab=301)
     scratch = ReferenceScratch(tmp_path / "scratch")
     with Child("tiny", tmp_path / "log") as child:
-        child.call(llamacpp_child.open_model, model, EngineConfig(threads=1, window_tokens=64, sequences=32))
+        child.call(llamacpp_child.open_model, model, LlamaCppConfig(threads=1, window_tokens=64, sequences=32))
         child.call(llamacpp_child.score, base.windows.astype(np.int32), None, scratch)
     return np.load(scratch.logits)
 
@@ -186,7 +186,7 @@ def test_perplexities_are_those_that_llama_perplexity_printed(smollm2_variants, 
     text = load_text(Text(name="t", source=recorded["text"]), tmp_path)
     assert text.content_hash == recorded["text_hash"], "the text has changed: run tests/record_parity.py"
     length = recorded["window_tokens"]
-    config = EngineConfig(threads=default_threads(), window_tokens=length, sequences=recorded["windows"])
+    config = LlamaCppConfig(threads=default_threads(), window_tokens=length, sequences=recorded["windows"])
     with Child("smollm2", tmp_path / "log") as child:
         for name, expected in recorded["perplexity"].items():
             tokens = child.call(llamacpp_files.tokenize, smollm2_variants[name], [text.content])[0]
@@ -201,7 +201,7 @@ def test_perplexities_are_those_that_llama_perplexity_printed(smollm2_variants, 
 def test_perplexity_of_wikitext_is_that_of_llama_perplexity(smollm2_variants, tmp_path):
     """8 windows of 512 of WikiText-2's test text; llama-perplexity --chunks 8 printed these."""
     path = PUBLIC_DATA / "general" / "wikitext2_raw_test.txt"
-    config = EngineConfig(threads=default_threads(), window_tokens=512, sequences=4)
+    config = LlamaCppConfig(threads=default_threads(), window_tokens=512, sequences=4)
     with Child("wikitext", tmp_path / "log") as child:
         tokens = child.call(llamacpp_files.tokenize, smollm2_variants["F16"], [path.read_text(encoding="utf-8")])[0]
         windows = cut("wikitext", tokens, Windows(tokens=512), 8, 0).windows

@@ -24,7 +24,7 @@ import faulty
 from factories import make_run
 from quantcurve.engines import channel, llamacpp_files
 from quantcurve.engines import llamacpp_child as engine
-from quantcurve.engines.base import EngineConfig, ReferenceScratch
+from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError, PrerequisiteError, RecipeError
 from quantcurve.recipe import LoadedRecipe, load
@@ -246,7 +246,7 @@ def test_pruning_a_full_disk_makes_room(small_disk):
 
 
 def test_reference_logits_that_do_not_fit_are_named_and_the_engine_goes_on(small_disk, child, tiny_model):
-    child.call(engine.open_model, tiny_model, EngineConfig(threads=1, window_tokens=64, sequences=8))
+    child.call(engine.open_model, tiny_model, LlamaCppConfig(threads=1, window_tokens=64, sequences=8))
     windows = np.arange(8 * 64, dtype=np.int32).reshape(-1, 64) % 256
     scratch = ReferenceScratch(small_disk / "scratch")
     fill(small_disk)
@@ -303,9 +303,9 @@ def test_an_engine_whose_log_meets_a_full_disk_goes_on(small_disk, tiny_model):
 
 
 def test_an_engine_without_memory_is_named_with_what_helps(child, tiny_model):
-    config = EngineConfig(threads=1, window_tokens=2**20)
+    config = LlamaCppConfig(threads=1, window_tokens=2**20)
     used = psutil.Process(child.pid).memory_info().vms
-    child.call(faulty.open_with_limit, tiny_model, EngineConfig(threads=1, window_tokens=64), 0)
+    child.call(faulty.open_with_limit, tiny_model, LlamaCppConfig(threads=1, window_tokens=64), 0)
     with pytest.raises(BackendError, match="Q4_0: out of memory in open_with_limit; free some memory") as caught:
         child.call(faulty.open_with_limit, tiny_model, config, used + 2**30)
     assert caught.value.log == child.log

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quantcurve.engines import llamacpp_child, llamacpp_files, llamacpp_quantize
-from quantcurve.engines.base import EngineConfig, ReferenceScratch
+from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader
 from quantcurve.engines.gguf_types import BY_NAME, FILE_TYPES
@@ -18,7 +18,7 @@ from quantcurve.machine import default_threads
 from quantcurve.records import Fallback
 
 pytestmark = pytest.mark.real
-CONFIG = EngineConfig(threads=1, window_tokens=64)
+CONFIG = LlamaCppConfig(threads=1, window_tokens=64)
 DENSE_MXFP4 = "Q8_0"
 """MXFP4_MOE stores only experts in MXFP4, and everything else, so all of a dense model, in Q8_0
 (llama.cpp: src/llama-quant.cpp, llama_tensor_get_type_impl)."""

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantcurve.engines import llamacpp_child, llamacpp_files, llamacpp_imatrix
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.imatrix_file import ImportanceMatrix, load_imatrix
 from quantcurve.errors import BackendError, ModelFileError
@@ -26,7 +26,7 @@ from tiny_moe import write_tiny_moe
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(os.environ.get("QUANTCURVE_LLAMA_TOOLS", ROOT / "build" / "llama-tools" / "cmake" / "bin"))
 HAS_TOOLS = (TOOLS / "llama-imatrix").is_file()
-CONFIG = EngineConfig(threads=1, window_tokens=64, sequences=4)
+CONFIG = LlamaCppConfig(threads=1, window_tokens=64, sequences=4)
 IDS = np.random.default_rng(5).integers(3, 300, (6, 64)).astype(np.int32)
 NORM_EPSILON = 1e-5
 
@@ -159,7 +159,7 @@ def test_what_llama_imatrix_recorded_is_reproduced(child, tmp_path):
     recorded, model = load_imatrix(DATA / "moe.gguf"), recorded_model(tmp_path / "moe.gguf")
     ids = child.call(llamacpp_files.tokenize, model, [(DATA / "text.txt").read_text(encoding="utf-8")])[0]
     windows = ids[: WINDOWS * WINDOW_TOKENS].reshape(WINDOWS, WINDOW_TOKENS)
-    config = EngineConfig(threads=1, window_tokens=WINDOW_TOKENS, sequences=32)
+    config = LlamaCppConfig(threads=1, window_tokens=WINDOW_TOKENS, sequences=32)
     ours = child.call(llamacpp_imatrix.collect, model, windows, config)
     assert list(ours.sums) == list(recorded.sums)
     for name, sums in recorded.sums.items():

@@ -17,7 +17,7 @@ import pytest
 
 from quantcurve.engines import llamacpp_child as engine
 from quantcurve.engines import llamacpp_files, llamacpp_quantize
-from quantcurve.engines.base import EngineConfig, ReferenceScratch
+from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import ModelFileError, RecipeError
@@ -92,7 +92,7 @@ def test_figures_are_those_of_the_raw_logits(
 ) -> None:
     """The pipeline's chunks, store and statistics add nothing and lose nothing."""
     result = finished[1]
-    config = EngineConfig(threads=2, window_tokens=64, sequences=32)
+    config = LlamaCppConfig(threads=2, window_tokens=64, sequences=32)
     target = tmp_path / "q8.gguf"
     chat = load_text(Text(name="chat", source="embedded:chat"), tmp_path).content
     order = np.random.default_rng(0).permutation(9)
@@ -268,7 +268,7 @@ def test_models_that_do_not_fit_together_give_the_same_figures(
     opened = []
     original = scoring.LlamaCppModel
 
-    def count(path: Path, config: EngineConfig, label: str, log: Path) -> object:
+    def count(path: Path, config: LlamaCppConfig, label: str, log: Path) -> object:
         opened.append(label)
         return original(path, config, label, log)
 

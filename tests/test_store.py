@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 from pydantic import BaseModel
 
-from quantcurve.engines.base import CacheTypes, EngineConfig
+from quantcurve.engines.base import CacheTypes, LlamaCppConfig
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import PrerequisiteError
 from quantcurve.recipe import Windows
@@ -289,7 +289,7 @@ def test_pruning_by_age_keeps_what_was_used_since(store):
 # ---- keys ----
 
 ENGINE = EngineIdentity(name="e", version="1", build="b", cpu_features="avx")
-CONFIG = EngineConfig(threads=1, window_tokens=64)
+CONFIG = LlamaCppConfig(threads=1, window_tokens=64)
 MACHINE = MachineFacts(system="s", processor="p", logical_cores=1, memory_bytes=1, cpu_features="avx")
 WORK = Workload(prompt_tokens=1, decode_tokens=1, decode_context_tokens=0, seed=0)
 TIMED = TimedModel(content_hash="h", cache=CacheTypes())

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import tiny
 from quantcurve.engines import llamacpp_child, llamacpp_files, llamacpp_quantize, quantize_call
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader
 from quantcurve.engines.llamacpp_quantize import ImportanceOrigin, Quantized, SizeSpec
@@ -248,7 +248,7 @@ def test_embeddings_tied_to_the_output_take_rules(maker, folder, monkeypatch):
     _, header, path = maker.write(tied, "Q4_K_M", *rules((r"token_embd\.weight", "Q3_K")))
     assert "output.weight" not in plain and plain["token_embd.weight"] == "Q6_K"
     assert types(header) == plain | {"token_embd.weight": "Q3_K"}
-    maker.child.call(llamacpp_child.open_model, path, EngineConfig(threads=1, window_tokens=64))
+    maker.child.call(llamacpp_child.open_model, path, LlamaCppConfig(threads=1, window_tokens=64))
 
 
 @real
@@ -305,7 +305,7 @@ def test_every_tensor_type_can_be_given(maker, deep, importance):
     given = rules(*((n.replace(".", r"\."), t) for n, t in chosen.items()))
     _, header, path = maker.write(deep, "Q8_0", *given, importance=importance)
     assert {n: types(header)[n] for n in chosen} == chosen
-    maker.child.call(llamacpp_child.open_model, path, EngineConfig(threads=1, window_tokens=64))
+    maker.child.call(llamacpp_child.open_model, path, LlamaCppConfig(threads=1, window_tokens=64))
     windows = np.random.default_rng(0).integers(3, 300, (1, 64)).astype(np.int32)
     assert np.isfinite(maker.child.call(llamacpp_child.score, windows, None, None).nll).all()
 

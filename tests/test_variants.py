@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quantcurve.engines import llamacpp_files
-from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes, EngineConfig
+from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes, LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.imatrix_file import load_imatrix
 from quantcurve.engines.llamacpp import LlamaCppModel
@@ -212,7 +212,7 @@ def test_a_second_run_only_reads(finished: RunResult, work: Path) -> None:
 
 @pytest.mark.parametrize("kind", CACHE_TYPES)
 def test_every_cache_type_of_the_build_opens(kind: str, work: Path, tmp_path: Path) -> None:
-    config = EngineConfig(threads=2, window_tokens=64).with_cache(CacheTypes(k=kind, v=kind))
+    config = LlamaCppConfig(threads=2, window_tokens=64).with_cache(CacheTypes(k=kind, v=kind))
     model = LlamaCppModel(work / "tiny.gguf", config, kind, tmp_path / "log")
     found = model.effective_config
     model.close()

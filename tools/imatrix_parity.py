@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from quantcurve.engines import llamacpp_files, llamacpp_imatrix
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.imatrix_file import ImportanceMatrix, load_imatrix
 from quantcurve.machine import default_threads
@@ -45,7 +45,7 @@ def collect_ours(
     model: Path, text: Path, windows: int, window_tokens: int, process_output: bool, log: Path
 ) -> ImportanceMatrix:
     """The matrix of a text's first windows, by quantcurve."""
-    config = EngineConfig(
+    config = LlamaCppConfig(
         threads=default_threads(), window_tokens=window_tokens, sequences=max(1, BATCH_TOKENS // window_tokens)
     )
     with Child("imatrix", log) as child:

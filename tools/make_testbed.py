@@ -216,11 +216,11 @@ def compare(source: Path, made: Path, text: str, windows: int, precision: str = 
     """Score the source, dequantised to `precision`, and the test bed on the first windows of a text."""
     from quantcurve.engines import llamacpp_child as engine
     from quantcurve.engines import llamacpp_files, llamacpp_quantize
-    from quantcurve.engines.base import EngineConfig, ReferenceScratch
+    from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
     from quantcurve.engines.child import Child
     from quantcurve.machine import default_threads
 
-    config = EngineConfig(threads=default_threads(), window_tokens=WINDOW_TOKENS, sequences=4)
+    config = LlamaCppConfig(threads=default_threads(), window_tokens=WINDOW_TOKENS, sequences=4)
     with (
         tempfile.TemporaryDirectory(prefix="quantcurve-testbed-") as name,
         Child("test bed", Path(name) / "log") as child,

@@ -20,7 +20,7 @@ import numpy as np
 
 from quantcurve.engines import llamacpp_child as engine
 from quantcurve.engines import llamacpp_files
-from quantcurve.engines.base import EngineConfig, ReferenceScratch
+from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.machine import default_threads
 from quantcurve.metrics.base_file import parse_printed, printed_figures
@@ -47,7 +47,7 @@ def llama_perplexity(tools: Path, *arguments: str) -> str:
 
 def compare(tools: Path, reference: Path, variant: Path, text: Path, windows: int, window_tokens: int = 512) -> int:
     """Print the comparison; returns the number of figures that differ."""
-    config = EngineConfig(
+    config = LlamaCppConfig(
         threads=default_threads(), window_tokens=window_tokens, sequences=max(1, 2048 // window_tokens)
     )
     wrong = 0

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.machine import default_threads
 from quantcurve.metrics.statistics import exp_estimate, mean_estimate
@@ -24,7 +24,7 @@ def perplexity(model: Path, text: str, windows: int | None, threads: int, window
     """Perplexity over the first windows of a text, with its interval."""
     from quantcurve.engines import llamacpp_files
 
-    config = EngineConfig(
+    config = LlamaCppConfig(
         threads=threads, window_tokens=window_tokens, sequences=max(1, 2048 // window_tokens), batch_tokens=2048
     )
     with tempfile.TemporaryDirectory(prefix="quantcurve-perplexity-") as folder:

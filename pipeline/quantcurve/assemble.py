@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from quantcurve import __version__, machine
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.tensor_types import llama_quantize_options, overridable
 from quantcurve.metrics import sequential
@@ -30,7 +30,7 @@ class RunKey(Frozen):
     recipe: Recipe
     reference: str
     windows: tuple[str, ...]
-    scoring: EngineConfig
+    scoring: LlamaCppConfig
     speed: str | None
 
 
@@ -202,7 +202,7 @@ def _point(variant: VariantResult, screened: screen.Screened) -> frontier.Point:
         name=variant.name,
         kl_windows=scores.kl.mean(axis=1),
         size_bytes=variant.file.size_bytes,
-        cache_bytes_per_token=config.cache_bytes / config.context_tokens,
+        cache_bytes_per_token=config.cache_bytes_per_token,
         decode_s=() if isinstance(variant.speed, Missing) else variant.speed.samples.decode_s,
     )
 

@@ -98,6 +98,5 @@ def _look_up_figures(recipe: Recipe, known: Known, session: Session) -> None:
     config, along = session.scoring_config(recipe.engine, recipe.windows.tokens), route(windowed, recipe.seed)
     known.scored = screen.stored(screen.Task(reference, variants, windowed, along, recipe.screen, config), session)
     if recipe.benchmark:
-        timed = [benchmark.TimedModel(content_hash=m.content_hash, cache=m.cache) for m in known.models.values()]
-        inputs = benchmark.speed_inputs(recipe, recipe.benchmark, timed, session)
+        inputs = benchmark.speed_inputs(recipe, recipe.benchmark, list(known.models.values()), session)
         known.timed = session.cached("benchmark", inputs)

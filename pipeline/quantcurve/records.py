@@ -115,8 +115,8 @@ class EngineIdentity(Frozen):
     cpu_features: str
 
 
-class EffectiveConfig(Frozen):
-    """The engine's configuration as read back after opening a model."""
+class LlamaCppEffective(Frozen):
+    """llama.cpp's configuration as read back after opening a model."""
 
     device: str
     threads: int
@@ -134,6 +134,34 @@ class EffectiveConfig(Frozen):
     """Size of the whole KV cache, as llama.cpp says it (rounded to 0.01 MiB)."""
     trained_context_tokens: int
     """Longest context the model was trained for, as its file says."""
+
+    @property
+    def cache_bytes_per_token(self) -> float:
+        """Of the KV cache."""
+        return self.cache_bytes / self.context_tokens
+
+
+class OpenVinoEffective(Frozen):
+    """OpenVINO's configuration as read back from the compiled model."""
+
+    device: str
+    """Full name of the device that executes."""
+    threads: int
+    streams: int
+    execution_mode: str
+    inference_precision: str
+    key_cache_precision: str
+    value_cache_precision: str
+    dynamic_quantization_group: int
+    """Activations that share a scale; 0: activations are not quantised."""
+    attention_backend: str
+    context_tokens: int
+    """Longest sequence that was asked of it."""
+    cache_bytes_per_token: float
+    """Of the KV cache at the read-back precisions."""
+
+
+EffectiveConfig = LlamaCppEffective | OpenVinoEffective
 
 
 class MachineFacts(Frozen):

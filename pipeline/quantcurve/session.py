@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import CacheTypes, LlamaCppConfig, Runtime
 from quantcurve.recipe import EngineSettings
 from quantcurve.records import EngineIdentity, StageTime
 from quantcurve.store import Artifact, Store
@@ -50,11 +50,14 @@ class Session:
 
     store: Store
     engine: EngineIdentity
+    """llama.cpp."""
     threads: int
     device: Literal["cpu", "gpu"]
     logs: Path
     progress: Progress
     force: frozenset[str] = frozenset()
+    openvino: EngineIdentity | None = None
+    """OpenVINO, where the recipe has a lane for it."""
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
     def make(
@@ -92,9 +95,9 @@ class Session:
             if (a := self._accounts.get(s))
         )
 
-    def scoring_config(self, settings: EngineSettings, window_tokens: int) -> EngineConfig:
+    def scoring_config(self, settings: EngineSettings, window_tokens: int) -> LlamaCppConfig:
         """How models are opened for scoring: as many windows in one batch as fit (llama-perplexity's n_seq)."""
-        return EngineConfig(
+        return LlamaCppConfig(
             device=self.device,
             threads=self.threads,
             window_tokens=window_tokens,
@@ -103,6 +106,13 @@ class Session:
             micro_batch_tokens=settings.micro_batch_tokens,
             flash_attention=settings.flash_attention,
         )
+
+    def engine_of(self, runtime: Runtime) -> EngineIdentity:
+        """The engine that runs a model so."""
+        if isinstance(runtime, CacheTypes):
+            return self.engine
+        assert self.openvino
+        return self.openvino
 
     def log(self, label: str) -> Path:
         """Log file of one model's engine."""

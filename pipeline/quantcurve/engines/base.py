@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from quantcurve.records import EffectiveConfig, Frozen, SpeedSamples, Workload
 
@@ -36,8 +37,48 @@ class CacheTypes(Frozen):
         return "+".join(f"{side}-{kind}" for side, kind in (("k", self.k), ("v", self.v)) if kind != "f16")
 
 
-class EngineConfig(Frozen):
-    """How a model is opened; what the engine made of it is read back as `EffectiveConfig`."""
+class OpenVinoRuntime(Frozen):
+    """How OpenVINO runs a variant; what is not given is left to the device."""
+
+    device: str = Field("CPU", pattern=r"^[A-Z]+(\.\d+)?(:[A-Z.,\d]+)?$", description="CPU, GPU, GPU.1, NPU, AUTO")
+    execution: Literal["performance", "accuracy"] = Field(
+        "performance", description="accuracy: float32 throughout, no dynamic quantization"
+    )
+    inference_precision: Literal["f32", "f16", "bf16"] | None = None
+    kv_cache: Literal["f32", "f16", "bf16", "u8", "i8", "u4", "i4"] | None = None
+    dynamic_quantization_group: int | None = Field(
+        None, ge=0, le=4096, description="activations that share a scale; 0: activations stay float"
+    )
+    attention: Literal["SDPA", "PA"] | None = Field(None, description="attention backend of OpenVINO GenAI")
+
+    def label(self) -> str:
+        """As a part of a variant's name; empty for the CPU as it comes."""
+        parts = (
+            self.device * (self.device != "CPU"),
+            self.execution * (self.execution != "performance"),
+            self.inference_precision or "",
+            f"kv-{self.kv_cache}" if self.kv_cache else "",
+            "" if self.dynamic_quantization_group is None else f"dq{self.dynamic_quantization_group}",
+            self.attention or "",
+        )
+        return "+".join(part for part in parts if part)
+
+
+Runtime = CacheTypes | OpenVinoRuntime
+"""What a variant sets in its engine beside its weights."""
+
+
+class OpenVinoConfig(Frozen):
+    """How OpenVINO opens a model; what it made of it is read back as `OpenVinoEffective`."""
+
+    threads: int
+    window_tokens: int
+    """Longest sequence."""
+    runtime: OpenVinoRuntime
+
+
+class LlamaCppConfig(Frozen):
+    """How llama.cpp opens a model; what it made of it is read back as `LlamaCppEffective`."""
 
     device: Literal["cpu", "gpu"] = "cpu"
     threads: int
@@ -51,9 +92,18 @@ class EngineConfig(Frozen):
     v_type: str = "f16"
     flash_attention: Literal["auto", "on", "off"] = "auto"
 
-    def with_cache(self, cache: CacheTypes) -> EngineConfig:
+    def with_cache(self, cache: CacheTypes) -> LlamaCppConfig:
         """The same but for the KV cache's types."""
         return self.model_copy(update={"k_type": cache.k, "v_type": cache.v})
+
+    def of(self, runtime: Runtime) -> EngineConfig:
+        """The same length and threads for a variant of either engine."""
+        if isinstance(runtime, CacheTypes):
+            return self.with_cache(runtime)
+        return OpenVinoConfig(threads=self.threads, window_tokens=self.window_tokens, runtime=runtime)
+
+
+EngineConfig = LlamaCppConfig | OpenVinoConfig
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.child_main import die_with_parent
 from quantcurve.errors import BackendError, PrerequisiteError
@@ -150,6 +150,6 @@ def _load(draft: Path, folder: Path, log: Path) -> None:
 
     try:
         with Child(f"conversion of {folder.name}", log) as child:
-            child.call(llamacpp_child.open_model, draft, EngineConfig(threads=1, window_tokens=32))
+            child.call(llamacpp_child.open_model, draft, LlamaCppConfig(threads=1, window_tokens=32))
     except BackendError as error:
         raise BackendError(f"{folder}: converted, but llama.cpp cannot load the result: {error}", error.log) from error

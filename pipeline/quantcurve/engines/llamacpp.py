@@ -7,10 +7,11 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from quantcurve.engines.base import EngineConfig, ReferenceScratch, Tokens, TokenScores
+from quantcurve.engines import memory
+from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch, Tokens, TokenScores
 from quantcurve.engines.child import Child
 from quantcurve.errors import PrerequisiteError
-from quantcurve.records import EffectiveConfig, EngineIdentity, SpeedSamples, Workload
+from quantcurve.records import EngineIdentity, LlamaCppEffective, SpeedSamples, Workload
 from quantcurve.store import HashFile
 
 INSTALL = "pip install llama-cpp-python"
@@ -22,7 +23,7 @@ INSTALL_GPU = (
 class LlamaCppModel:
     """A model open in a child process; satisfies base.LoadedModel."""
 
-    def __init__(self, path: Path, config: EngineConfig, label: str, log: Path) -> None:
+    def __init__(self, path: Path, config: LlamaCppConfig, label: str, log: Path) -> None:
         """Load the model.
 
         Raises:
@@ -42,7 +43,7 @@ class LlamaCppModel:
             raise
 
     @property
-    def effective_config(self) -> EffectiveConfig:
+    def effective_config(self) -> LlamaCppEffective:
         """See base.LoadedModel."""
         return self._effective
 
@@ -66,11 +67,11 @@ class LlamaCppModel:
 
     def resident_bytes(self) -> int:
         """See base.LoadedModel."""
-        return self._child.call(self._engine.resident_bytes)
+        return self._child.call(memory.resident_bytes)
 
     def peak_memory_bytes(self) -> int:
         """See base.LoadedModel."""
-        return self._child.call(self._engine.peak_memory_bytes)
+        return self._child.call(memory.peak_memory_bytes)
 
     def close(self) -> None:
         """See base.LoadedModel."""

@@ -8,38 +8,27 @@ from __future__ import annotations
 
 import ctypes
 import re
-import resource
-import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import llama_cpp as lc
 import numpy as np
-import psutil
 
-from quantcurve import disk
-from quantcurve.engines.base import (
-    TOP_K,
-    Doubles,
-    EngineConfig,
-    Floats,
-    ReferenceScratch,
-    Tokens,
-    TokenScores,
-)
+from quantcurve.engines import scratch
+from quantcurve.engines.base import Floats, LlamaCppConfig, ReferenceScratch, Tokens, TokenScores
 from quantcurve.engines.gguf_file import read_header
 from quantcurve.engines.llamacpp_files import check_vocabulary
 from quantcurve.engines.llamacpp_native import context_params, last_error, load, log_mark, log_text
 from quantcurve.errors import BackendError
 from quantcurve.metrics.base_file import StoredScores, compare_stored, read_base_file
-from quantcurve.metrics.logits import ReferenceRows, RowScores, score_rows
-from quantcurve.records import EffectiveConfig
+from quantcurve.records import LlamaCppEffective
 
 
 class Model:
     """The model of this process: C pointers, a prepared batch, and what the engine said while opening it."""
 
-    def __init__(self, path: Path, config: EngineConfig) -> None:
+    def __init__(self, path: Path, config: LlamaCppConfig) -> None:
         self.path = path
         self.config = config
         start = log_mark()
@@ -107,7 +96,7 @@ def current() -> Model:
     return _model
 
 
-def open_model(path: Path, config: EngineConfig) -> EffectiveConfig:
+def open_model(path: Path, config: LlamaCppConfig) -> LlamaCppEffective:
     """Load a model into this process, in place of the one it held; returns the configuration read back.
 
     Raises:
@@ -129,14 +118,14 @@ def close_model() -> None:
         _model = None
 
 
-def _effective(model: Model) -> EffectiveConfig:
+def _effective(model: Model) -> LlamaCppEffective:
     context = model.context
     log = model.opening_log
     flash = re.search(r"Flash Attention (?:was auto, set to )?(enabled|disabled)", log) or re.search(
         r"flash_attn +(?:=|is) (enabled|disabled)", log
     )
     cache_mib = sum(float(mib) for mib in re.findall(r"size = +([\d.]+) MiB \( *\d+ cells", log))
-    return EffectiveConfig(
+    return LlamaCppEffective(
         device=model.config.device,
         threads=lc.llama_n_threads(context),
         context_tokens=lc.llama_n_ctx(context),
@@ -163,27 +152,15 @@ def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceSc
         BackendError: the logits are not finite.
     """
     model = current()
-    rows = windows.shape[1] - 1 - windows.shape[1] // 2
-    sink = _Keep(keep, len(windows), rows, model.vocabulary) if keep else None
-    source = _Reference(reference) if reference else None
-    parts: list[TokenScores] = []
-    for start in range(0, len(windows), model.config.sequences):
-        group = windows[start : start + model.config.sequences]
-        for i, logits in enumerate(_second_halves(model, group)):
-            targets = group[i, -rows:]
-            against = source.rows(start + i) if source else None
-            try:
-                scored = score_rows(logits, targets, against, model.pool, model.config.threads)
-            except ValueError as error:
-                raise BackendError(f"{model.path}: window {start + i}: {error}; its weights are broken") from error
-            if sink:
-                sink.put(start + i, logits, scored)
-            parts.append(scored.scores)
-    if sink:
-        sink.close()
-    stacked = TokenScores.concatenate(parts)
-    shape = (len(windows), rows)
-    return TokenScores(**{k: v.reshape(shape) for k, v in vars(stacked).items() if v is not None})
+    scorable = scratch.Scorable(
+        path=model.path,
+        vocabulary=model.vocabulary,
+        sequences=model.config.sequences,
+        second_halves=partial(_second_halves, model),
+        pool=model.pool,
+        threads=model.config.threads,
+    )
+    return scratch.score(scorable, windows, reference, keep)
 
 
 def score_stored(base: Path) -> StoredScores:
@@ -220,55 +197,3 @@ def _second_halves(model: Model, group: Tokens) -> list[Floats]:
     # The last position predicts a token outside the window.
     joined = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
     return [joined[i, :-1] for i in range(count)]
-
-
-class _Keep:
-    """Writes a chunk's logits for later comparisons; by plain writes, which raise an error where the disk is full
-    (a memory map dies)."""
-
-    def __init__(self, scratch: ReferenceScratch, windows: int, rows: int, vocabulary: int) -> None:
-        scratch.folder.mkdir(parents=True, exist_ok=True)
-        shape = (windows, rows, vocabulary)
-        self.scratch = scratch
-        self.needed_bytes = 4 * windows * rows * vocabulary
-        self.normaliser: Doubles = np.empty((windows, rows))
-        self.top_k: Tokens = np.empty((windows, rows, min(TOP_K, vocabulary)), np.int32)
-        self.file = scratch.logits.open("wb")
-        header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self.file, header)
-
-    def put(self, window: int, logits: Floats, scored: RowScores) -> None:
-        """Windows come in order."""
-        with disk.errors_named(self.scratch.folder, needed_bytes=self.needed_bytes):
-            self.file.write(np.ascontiguousarray(logits).data)
-        self.normaliser[window] = scored.log_normaliser
-        self.top_k[window] = scored.top_k
-
-    def close(self) -> None:
-        with disk.errors_named(self.scratch.folder, needed_bytes=self.needed_bytes):
-            self.file.close()
-            np.save(self.scratch.log_normaliser, self.normaliser)
-            np.save(self.scratch.top_k, self.top_k)
-
-
-class _Reference:
-    """Reads a chunk's kept logits."""
-
-    def __init__(self, scratch: ReferenceScratch) -> None:
-        self.logits = np.load(scratch.logits, mmap_mode="r")
-        self.normaliser = np.load(scratch.log_normaliser)
-        self.top_k = np.load(scratch.top_k)
-
-    def rows(self, window: int) -> ReferenceRows:
-        return ReferenceRows(np.asarray(self.logits[window]), self.normaliser[window], self.top_k[window])
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def peak_memory_bytes() -> int:
-    """Peak resident memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)

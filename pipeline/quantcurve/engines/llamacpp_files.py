@@ -9,7 +9,7 @@ from typing import Any
 import llama_cpp as lc
 import numpy as np
 
-from quantcurve.engines.base import EngineConfig, Tokens
+from quantcurve.engines.base import LlamaCppConfig, Tokens
 from quantcurve.engines.gguf_file import GgufHeader, read_header, type_traits
 from quantcurve.engines.llamacpp_native import load
 from quantcurve.errors import BackendError, ModelFileError
@@ -33,7 +33,7 @@ def holds_bf16(path: Path) -> bool:
 
 def vocabulary_size(path: Path) -> int:
     """Number of tokens of the file's vocabulary."""
-    model = load(path, EngineConfig(threads=1, window_tokens=1), vocab_only=True)
+    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
     size = int(lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(model)))
     lc.llama_model_free(model)
     return size
@@ -63,7 +63,7 @@ def tokenize(path: Path, texts: list[str]) -> list[Tokens]:
         ModelFileError: the vocabulary cannot be loaded, or nothing can be scored with it.
     """
     read_header(path)
-    model = load(path, EngineConfig(threads=1, window_tokens=1), vocab_only=True)
+    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
     vocab = lc.llama_model_get_vocab(model)
     try:
         check_vocabulary(path, vocab)
@@ -84,7 +84,7 @@ def _tokenize(vocab: Any, text: bytes) -> Tokens:
 def piece_bytes(path: Path, tokens: Tokens) -> Tokens:
     """Bytes of text that each token stands for, same shape as `tokens`; special tokens count as 0."""
     read_header(path)
-    model = load(path, EngineConfig(threads=1, window_tokens=1), vocab_only=True)
+    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
     vocab = lc.llama_model_get_vocab(model)
     ids, inverse = np.unique(tokens, return_inverse=True)
     buffer = ctypes.create_string_buffer(1)

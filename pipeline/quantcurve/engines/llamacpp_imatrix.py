@@ -19,7 +19,7 @@ import numpy as np
 from llama_cpp._ggml import libggml
 from numpy.typing import NDArray
 
-from quantcurve.engines.base import EngineConfig, Floats, Tokens
+from quantcurve.engines.base import Floats, LlamaCppConfig, Tokens
 from quantcurve.engines.gguf_file import read_header
 from quantcurve.engines.imatrix_file import ImportanceMatrix
 from quantcurve.engines.llamacpp_child import close_model
@@ -86,7 +86,7 @@ def _matrix_products() -> tuple[int, int]:
     return ops[b"MUL_MAT"], ops[b"MUL_MAT_ID"]
 
 
-def collect(path: Path, windows: Tokens, config: EngineConfig, process_output: bool = False) -> ImportanceMatrix:
+def collect(path: Path, windows: Tokens, config: LlamaCppConfig, process_output: bool = False) -> ImportanceMatrix:
     """Sums of squared activations of every weight matrix over a text, as llama-imatrix makes them.
 
     Windows are decoded `sequences` at a time; llama-imatrix takes batch_tokens // window_tokens. All positions give
@@ -120,7 +120,7 @@ def collect(path: Path, windows: Tokens, config: EngineConfig, process_output: b
 
 
 @contextmanager
-def _open(path: Path, config: EngineConfig, callback: Any) -> Iterator[tuple[Any, Any]]:
+def _open(path: Path, config: LlamaCppConfig, callback: Any) -> Iterator[tuple[Any, Any]]:
     """Vocabulary and context of a model whose products the callback sees."""
     start = log_mark()
     model = load(path, config, vocab_only=False)
@@ -138,7 +138,7 @@ def _open(path: Path, config: EngineConfig, callback: Any) -> Iterator[tuple[Any
         lc.llama_model_free(model)
 
 
-def _decode(context: Any, group: Tokens, config: EngineConfig, collector: _Collector) -> None:
+def _decode(context: Any, group: Tokens, config: LlamaCppConfig, collector: _Collector) -> None:
     """Decode windows (n, window_tokens) together, in as many batches as they need."""
     count, length = group.shape
     step = min(length, max(1, config.batch_tokens // count))

@@ -14,7 +14,7 @@ from typing import Any
 
 import llama_cpp as lc
 
-from quantcurve.engines.base import EngineConfig
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.gguf_file import type_numbers
 from quantcurve.errors import ModelFileError, printable
 
@@ -61,7 +61,7 @@ def offers_gpu() -> bool:
     return bool(lc.llama_supports_gpu_offload())
 
 
-def load(path: Path, config: EngineConfig, vocab_only: bool) -> Any:
+def load(path: Path, config: LlamaCppConfig, vocab_only: bool) -> Any:
     """Load a model, or only its vocabulary.
 
     Raises:
@@ -77,7 +77,7 @@ def load(path: Path, config: EngineConfig, vocab_only: bool) -> Any:
     return model
 
 
-def context_params(config: EngineConfig) -> Any:
+def context_params(config: LlamaCppConfig) -> Any:
     """A context for so many sequences of so many tokens."""
     params = lc.llama_context_default_params()
     params.n_ctx = config.window_tokens * config.sequences

@@ -8,7 +8,7 @@ from pathlib import Path
 import llama_cpp as lc
 import numpy as np
 
-from quantcurve.engines.base import EngineConfig, Tokens
+from quantcurve.engines.base import LlamaCppConfig, Tokens
 from quantcurve.engines.llamacpp_child import Model, close_model, current, open_model
 from quantcurve.records import SpeedSamples, Workload
 
@@ -76,7 +76,7 @@ def _time_decode(model: Model, workload: Workload) -> float:
     return time.perf_counter() - started
 
 
-def time_load(path: Path, config: EngineConfig) -> float:
+def time_load(path: Path, config: LlamaCppConfig) -> float:
     """Seconds from nothing to a model that is ready to decode (weights in the page cache), leaving it open."""
     close_model()
     started = time.perf_counter()

@@ -31,7 +31,8 @@ def _known(value: str) -> str:
     return value
 
 
-def _regular(value: str) -> str:
+def regular(value: str) -> str:
+    """For a recipe: the value itself if it is a regular expression."""
     try:
         re.compile(value)
     except re.error as error:
@@ -45,7 +46,7 @@ TensorType = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"en
 class TensorRule(Frozen):
     """Gives the tensors that it matches one type."""
 
-    match: Annotated[str, AfterValidator(_regular)] = Field(
+    match: Annotated[str, AfterValidator(regular)] = Field(
         min_length=1, description=r"regular expression for a tensor's whole name, such as blk\.[0-3]\.attn_v\.weight"
     )
     type: TensorType = Field(description="tensor type, such as Q6_K")

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from quantcurve import machine
-from quantcurve.engines.base import CacheTypes, EngineConfig
-from quantcurve.engines.llamacpp import LlamaCppModel
+from quantcurve.engines.base import LlamaCppConfig, Runtime
+from quantcurve.engines.opening import Opened, open_model
 from quantcurve.engines.pool import ModelPool
 from quantcurve.metrics.statistics import median_estimate
 from quantcurve.recipe import Benchmark, Recipe
@@ -23,21 +23,21 @@ LOADS = 3
 
 
 class TimedModel(Frozen):
-    """A model by its content, and its KV cache."""
+    """A model by its content, and how it is run."""
 
     content_hash: str
-    cache: CacheTypes
+    runtime: Runtime
+    engine: EngineIdentity
 
 
 class SpeedInputs(Frozen):
     """Key of a benchmark: all models together, since rounds over them are paired."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     models: tuple[TimedModel, ...]
-    config: EngineConfig
+    config: LlamaCppConfig
     workload: Workload
     repetitions: int
-    engine: EngineIdentity
     machine: MachineFacts
 
 
@@ -73,9 +73,9 @@ def workload_of(recipe: Recipe, bench: Benchmark) -> Workload:
     )
 
 
-def timing_config(recipe: Recipe, bench: Benchmark, session: Session) -> EngineConfig:
+def timing_config(recipe: Recipe, bench: Benchmark, session: Session) -> LlamaCppConfig:
     """How models are opened for timing: one sequence, a context that just holds the workload (llama-bench)."""
-    return EngineConfig(
+    return LlamaCppConfig(
         device=session.device,
         threads=session.threads,
         window_tokens=max(bench.prompt_tokens, bench.decode_context_tokens + bench.decode_tokens),
@@ -85,14 +85,19 @@ def timing_config(recipe: Recipe, bench: Benchmark, session: Session) -> EngineC
     )
 
 
-def speed_inputs(recipe: Recipe, bench: Benchmark, models: Sequence[TimedModel], session: Session) -> SpeedInputs:
+def speed_inputs(recipe: Recipe, bench: Benchmark, models: Sequence[Model], session: Session) -> SpeedInputs:
     """Key of the benchmark of these models."""
+
+    def key(model: Model) -> TimedModel:
+        return TimedModel(
+            content_hash=model.content_hash, runtime=model.runtime, engine=session.engine_of(model.runtime)
+        )
+
     return SpeedInputs(
-        models=tuple(models),
+        models=tuple(key(m) for m in models),
         config=timing_config(recipe, bench, session),
         workload=workload_of(recipe, bench),
         repetitions=bench.repetitions,
-        engine=session.engine,
         machine=machine.facts(),
     )
 
@@ -105,8 +110,7 @@ def benchmark(recipe: Recipe, bench: Benchmark | None, models: Sequence[Model], 
     """
     if bench is None:
         return None
-    timed = [TimedModel(content_hash=m.content_hash, cache=m.cache) for m in models]
-    inputs = speed_inputs(recipe, bench, timed, session)
+    inputs = speed_inputs(recipe, bench, models, session)
     step, _ = session.make("benchmark", inputs, SpeedStep, lambda _: _measure(inputs, models, session))
     speeds = {m.name: speed(s, inputs.workload) for m, s in zip(models, step.models, strict=True)}
     configs = {m.name: s.config for m, s in zip(models, step.models, strict=True)}
@@ -134,9 +138,9 @@ def _measure(inputs: SpeedInputs, models: Sequence[Model], session: Session) -> 
     configs: dict[str, EffectiveConfig] = {}
     total = len(models) * (inputs.repetitions + 1)
 
-    def opened(name: str) -> LlamaCppModel:
+    def opened(name: str) -> Opened:
         model = by_name[name]
-        return LlamaCppModel(model.path, inputs.config.with_cache(model.cache), name, session.log(name))
+        return open_model(model.path, inputs.config.of(model.runtime), name, session.log(name))
 
     with ModelPool(opened, lambda name: int(1.2 * by_name[name].size_bytes)) as pool:
         for i, name in enumerate(by_name):

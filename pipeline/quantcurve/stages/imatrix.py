@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from quantcurve.engines.base import EngineConfig, Floats, Tokens
+from quantcurve.engines.base import Floats, LlamaCppConfig, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.errors import ModelFileError, RecipeError
 from quantcurve.records import EngineIdentity, Frozen, ImatrixResult
@@ -28,7 +28,7 @@ class ImatrixInputs(Frozen):
     windows_hashes: tuple[str, ...]
     names: tuple[str, ...]
     """Of the texts: the file holds them."""
-    config: EngineConfig
+    config: LlamaCppConfig
     engine: EngineIdentity
 
 
@@ -51,7 +51,7 @@ class Matrix(NamedTuple):
 
 
 def inputs_of(
-    model_hash: str, texts: Sequence[Windowed], config: EngineConfig, engine: EngineIdentity
+    model_hash: str, texts: Sequence[Windowed], config: LlamaCppConfig, engine: EngineIdentity
 ) -> ImatrixInputs:
     """Key of the importance matrix of a model on some texts."""
     return ImatrixInputs(
@@ -63,7 +63,9 @@ def inputs_of(
     )
 
 
-def compute(model: Path, model_hash: str, texts: Sequence[Windowed], config: EngineConfig, session: Session) -> Matrix:
+def compute(
+    model: Path, model_hash: str, texts: Sequence[Windowed], config: LlamaCppConfig, session: Session
+) -> Matrix:
     """The importance matrix of a model on all windows of some texts.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantcurve.engines.base import CacheTypes, Doubles, EngineConfig, TokenScores
+from quantcurve.engines.base import CacheTypes, Doubles, LlamaCppConfig, TokenScores
 from quantcurve.errors import BackendError
 from quantcurve.metrics.statistics import mean_estimate, paired_difference
 from quantcurve.results import CacheFigures, Estimate, Missing
@@ -35,7 +35,7 @@ class Context(NamedTuple):
     along: Route
     windows: int
     """At most so many, the first of the route."""
-    config: EngineConfig
+    config: LlamaCppConfig
 
     @property
     def tokens(self) -> int:
@@ -68,7 +68,7 @@ def measure(
         BackendError: the reference cannot be scored; what fails for a variant is `Missing`.
         PrerequisiteError: too little disk for the logits of a chunk.
     """
-    wanted = [v for v in variants if v.cache != F16]
+    wanted = [v for v in variants if isinstance(v.runtime, CacheTypes) and v.runtime != F16]
     found: dict[str, list[CacheFigures]] = {v.name: [] for v in wanted}
     failed: dict[str, Missing] = {}
     progress = _Progress(session, sum(len(c.chunks()) for c in contexts) * (1 + 5 * len(wanted)))
@@ -159,16 +159,18 @@ class _Table:
         return all(scorer.cached(model, chunk, against) for model, against in pairs)
 
     def _cached_reference(self, variant: Model) -> Model:
-        return self.reference._replace(name=f"{self.reference.name}+{variant.cache.label()}", cache=variant.cache)
+        name = f"{self.reference.name}+{variant.runtime.label()}"
+        return self.reference._replace(name=name, runtime=variant.runtime)
 
     @staticmethod
     def _plain(variant: Model) -> Model:
         """The same weights with an F16 cache; named by its content, since variants may share it."""
-        return variant._replace(name=f"{variant.content_hash[:12]}+f16-cache", cache=F16)
+        return variant._replace(name=f"{variant.content_hash[:12]}+f16-cache", runtime=F16)
 
 
 def _figures(variant: Model, cells: Sequence[_Cells], context: Context) -> CacheFigures:
-    windows = sum(len(c.both.nll) for c in cells)
+    windows, cache = sum(len(c.both.nll) for c in cells), variant.runtime
+    assert isinstance(cache, CacheTypes)
     rows, segments = context.along.sorted_rows(windows)
 
     def kl(cell: str) -> Doubles:
@@ -185,8 +187,8 @@ def _figures(variant: Model, cells: Sequence[_Cells], context: Context) -> Cache
     return CacheFigures(
         context_tokens=context.tokens,
         windows=windows,
-        k_type=variant.cache.k,
-        v_type=variant.cache.v,
+        k_type=cache.k,
+        v_type=cache.v,
         kl_from_f16_cache=not_negative(mean_estimate(kl("own"), segments, NATS)),
         ln_perplexity_ratio_to_f16_cache=paired_difference(
             nll("both"), nll("weights_alone"), segments, "ln(perplexity ratio)"

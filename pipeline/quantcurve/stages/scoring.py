@@ -13,8 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from quantcurve.engines.base import TOP_K, CacheTypes, EngineConfig, ReferenceScratch, TokenScores
-from quantcurve.engines.llamacpp import LlamaCppModel
+from quantcurve.engines.base import (
+    TOP_K,
+    CacheTypes,
+    EngineConfig,
+    LlamaCppConfig,
+    LoadedModel,
+    ReferenceScratch,
+    Runtime,
+    TokenScores,
+)
+from quantcurve.engines.opening import open_model
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen
@@ -27,10 +36,10 @@ REFERENCE = "reference"
 class ScoreInputs(Frozen):
     """Key of one model's scores on one chunk of windows."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     model_hash: str
     reference_hash: str | None
-    """Weights of the model that it is compared with, which has an F16 cache and is opened as this one otherwise."""
+    """Weights of the model that it is compared with: llama.cpp's, which has an F16 cache."""
     windows_hash: str
     top_k: int = TOP_K
     config: EngineConfig
@@ -45,13 +54,13 @@ class ScoreStep(Frozen):
 
 
 class Model(NamedTuple):
-    """Weights and the cache they are run with."""
+    """Weights and how they are run."""
 
     name: str
     path: Path
     content_hash: str
     size_bytes: int
-    cache: CacheTypes = CacheTypes()
+    runtime: Runtime = CacheTypes()
 
 
 class Kept(NamedTuple):
@@ -63,15 +72,15 @@ class Kept(NamedTuple):
 
 
 def score_inputs(
-    model: Model, against: Model | None, windows_hash: str, config: EngineConfig, engine: EngineIdentity
+    model: Model, against: Model | None, windows_hash: str, config: LlamaCppConfig, session: Session
 ) -> ScoreInputs:
     """Key of one model's scores on one chunk."""
     return ScoreInputs(
         model_hash=model.content_hash,
         reference_hash=against.content_hash if against else None,
         windows_hash=windows_hash,
-        config=config.with_cache(model.cache),
-        engine=engine,
+        config=config.of(model.runtime),
+        engine=session.engine_of(model.runtime),
     )
 
 
@@ -83,7 +92,7 @@ class Scorer:
         stage: str,
         models: Sequence[Model],
         vocabulary: int,
-        config: EngineConfig,
+        config: LlamaCppConfig,
         session: Session,
         report: Callable[[str, int], None],
     ) -> None:
@@ -164,12 +173,12 @@ class Scorer:
             scratch = ReferenceScratch(folder)
             yield Kept(model, self.score(model, chunk, against, scratch), scratch)
 
-    def _open(self, name: str) -> LlamaCppModel:
+    def _open(self, name: str) -> LoadedModel:
         model = self._by_name[name]
-        return LlamaCppModel(model.path, self._config.with_cache(model.cache), name, self._session.log(name))
+        return open_model(model.path, self._config.of(model.runtime), name, self._session.log(name))
 
     def _inputs(self, model: Model, chunk: Chunk, against: Model | None) -> ScoreInputs:
-        return score_inputs(model, against, chunk.hash, self._config, self._session.engine)
+        return score_inputs(model, against, chunk.hash, self._config, self._session)
 
     def _needed_bytes(self, name: str) -> int:
         """Weights, and the logits of a batch's scored half twice (the engine's buffer and a copy)."""
@@ -189,7 +198,7 @@ class Scorer:
 class StoredScores:
     """A Scorer that only reads, for plans: what is not in the store is a BackendError."""
 
-    def __init__(self, stage: str, config: EngineConfig, session: Session) -> None:
+    def __init__(self, stage: str, config: LlamaCppConfig, session: Session) -> None:
         """`stage`, `config` and `session` as of a Scorer."""
         self._stage, self._config, self._session = stage, config, session
         self.effective: dict[str, EffectiveConfig] = {}
@@ -199,7 +208,7 @@ class StoredScores:
 
     def cached(self, model: Model, chunk: Chunk, against: Model | None) -> bool:
         """As of a Scorer."""
-        inputs = score_inputs(model, against, chunk.hash, self._config, self._session.engine)
+        inputs = score_inputs(model, against, chunk.hash, self._config, self._session)
         return self._session.cached(self._stage, inputs)
 
     def score(
@@ -211,7 +220,7 @@ class StoredScores:
             BackendError: the store has no such scores.
         """
         other = against.model if against else None
-        inputs = score_inputs(model, other, chunk.hash, self._config, self._session.engine)
+        inputs = score_inputs(model, other, chunk.hash, self._config, self._session)
         found = self._session.peek(self._stage, inputs, ScoreStep)
         if found is None:
             raise BackendError(f"{model.name}: not in the store")

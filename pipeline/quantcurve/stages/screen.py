@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from quantcurve.contract import screen_verdict
-from quantcurve.engines.base import Doubles, EngineConfig, TokenScores
+from quantcurve.engines.base import Doubles, LlamaCppConfig, TokenScores
 from quantcurve.errors import BackendError
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import paired_difference
@@ -111,7 +111,7 @@ class Task(NamedTuple):
     texts: Sequence[Windowed]
     along: Route
     lines: Screen
-    config: EngineConfig
+    config: LlamaCppConfig
 
 
 def screen(task: Task, session: Session) -> Screened:

@@ -1,0 +1,330 @@
+"""A model open in OpenVINO: everything here runs inside a child process (see child.py).
+
+One process holds at most one model: `open_model` compiles it, the functions below work on it. The IR is the stateful
+one that is deployed: its KV cache is inside, and is reset before every sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset15 as ops
+
+from quantcurve.engines import scratch
+from quantcurve.engines.base import Floats, OpenVinoConfig, ReferenceScratch, Tokens, TokenScores
+from quantcurve.engines.openvino_ir import MODEL, check_weights
+from quantcurve.errors import BackendError, ModelFileError
+from quantcurve.records import OpenVinoEffective, SpeedSamples, Workload
+
+PASS_TOKENS = 64
+"""Tokens of the scored half that go through the model together. Attention within one pass sees keys and values as they
+are, and those of earlier passes as the cache stores them, so a quantised cache costs nothing in a single pass. Seen on
+SmolLM2: KL divergence with a u8 cache 6.2e-4 in one pass over the window, 9.4e-4 with passes of 64, 9.0e-4 token by
+token (which takes six times as long); with u4 0.088 and 0.087."""
+START = "logits_start"
+"""Input that is added to a model: where the positions begin that it gives the logits of, counted from the end (< 0)."""
+ELEMENTWISE = frozenset({"Add", "Multiply", "Divide", "Tanh", "Convert", "Subtract"})
+"""Operations that may stand between the head's matrix product and the logits (bias, scale, soft cap)."""
+PRECISION_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "u8": 1.0, "i8": 1.0, "u4": 0.5, "i4": 0.5}
+
+
+class Model:
+    """The model of this process, compiled."""
+
+    def __init__(self, path: Path, config: OpenVinoConfig) -> None:
+        self.path = path
+        self.config = config
+        self.core = ov.Core()
+        check_weights(path)
+        try:
+            self.graph = self.core.read_model(path / MODEL)
+        except RuntimeError as error:
+            raise ModelFileError(f"{path / MODEL}: OpenVINO cannot read it: {_first_line(error)}") from error
+        self.vocabulary = _vocabulary(path, self.graph)
+        self.pool = ThreadPoolExecutor(config.threads)
+        self.sliced = last_positions(self.graph)
+        self.inputs = {name for port in self.graph.inputs for name in port.get_names()}
+        try:
+            self.compiled = self.core.compile_model(self.graph, config.runtime.device, properties(config))
+        except RuntimeError as error:
+            raise BackendError(f"{path}: OpenVINO cannot compile it: {_first_line(error)}") from error
+
+    def feed(self, tokens: Tokens, past: int, positions: int) -> dict[str, np.ndarray[Any, Any]]:
+        """Inputs of one forward pass of tokens (B, S) after `past` positions; names that the model lacks are left out.
+
+        beam_idx is which row of the last batch each row goes on from: itself.
+        """
+        batch, length = tokens.shape
+        offered = {
+            "input_ids": np.ascontiguousarray(tokens, np.int64),
+            "attention_mask": np.ones((batch, past + length), np.int64),
+            "position_ids": np.tile(np.arange(past, past + length, dtype=np.int64), (batch, 1)),
+            "beam_idx": np.arange(batch, dtype=np.int32),
+            START: np.array([-positions], np.int64),
+        }
+        if missing := self.inputs - offered.keys():
+            raise BackendError(
+                f"{self.path}: inputs {', '.join(sorted(missing))} are not those of a language model with its cache "
+                "inside; export it with optimum-intel, task text-generation-with-past"
+            )
+        return {name: offered[name] for name in self.inputs}
+
+
+_model: Model | None = None
+
+
+def current() -> Model:
+    """The model of this process.
+
+    Raises:
+        BackendError: there is none.
+    """
+    if _model is None:
+        raise BackendError("no model is open in this process")
+    return _model
+
+
+def open_model(path: Path, config: OpenVinoConfig) -> OpenVinoEffective:
+    """Compile a model in this process, in place of the one it held; returns the configuration read back.
+
+    Raises:
+        ModelFileError: a file is missing, cut short or not an IR.
+        BackendError: the device is not there, or refuses the model or the configuration.
+    """
+    global _model
+    close_model()
+    require_device(config.runtime.device)
+    model = Model(path, config)
+    _model = model
+    return effective(model)
+
+
+def close_model() -> None:
+    """Free the model of this process, if there is one."""
+    global _model
+    if _model is not None:
+        _model.pool.shutdown()
+        _model = None
+
+
+def devices() -> list[str]:
+    """Devices that OpenVINO finds here."""
+    return [str(d) for d in ov.Core().available_devices]
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        BackendError: the message has those that are.
+    """
+    wanted, found = device.partition(":")[0], devices()
+    there = wanted in {"AUTO", "MULTI", "HETERO"} or any(d == wanted or d.partition(".")[0] == wanted for d in found)
+    if not there:
+        raise BackendError(f"device {device} is not on this machine; OpenVINO finds {', '.join(found) or 'none'}")
+
+
+def properties(config: OpenVinoConfig) -> dict[str, Any]:
+    """What is set on the device; what the recipe leaves open is not set."""
+    runtime = config.runtime
+    found: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "EXECUTION_MODE_HINT": runtime.execution.upper(),
+    }
+    if runtime.device == "CPU":
+        found["INFERENCE_NUM_THREADS"] = config.threads
+    if runtime.inference_precision:
+        found["INFERENCE_PRECISION_HINT"] = runtime.inference_precision
+    if runtime.kv_cache:
+        found["KV_CACHE_PRECISION"] = runtime.kv_cache
+    if runtime.dynamic_quantization_group is not None:
+        found["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(runtime.dynamic_quantization_group)
+    return found
+
+
+def effective(model: Model) -> OpenVinoEffective:
+    """Configuration of the compiled model, read back."""
+    compiled = model.compiled
+
+    def text(name: str, default: str = "") -> str:
+        try:
+            value = compiled.get_property(name)
+        except RuntimeError:
+            return default
+        return value.to_string() if isinstance(value, ov.Type) else str(getattr(value, "name", value))
+
+    execution = text("EXECUTION_MODE_HINT")
+    precision = text("INFERENCE_PRECISION_HINT")
+    key, value = text("KEY_CACHE_PRECISION"), text("VALUE_CACHE_PRECISION")
+    return OpenVinoEffective(
+        device=_full_name(model, compiled),
+        threads=int(text("INFERENCE_NUM_THREADS", "0")),
+        streams=int(text("NUM_STREAMS", "1")),
+        execution_mode=execution,
+        inference_precision="float32"
+        if precision in {"dynamic", "dynamic "} and execution == "ACCURACY"
+        else precision,
+        key_cache_precision=key,
+        value_cache_precision=value,
+        dynamic_quantization_group=int(text("DYNAMIC_QUANTIZATION_GROUP_SIZE", "0")),
+        attention_backend=model.config.runtime.attention or "SDPA",
+        context_tokens=model.config.window_tokens,
+        cache_bytes_per_token=_cache_bytes_per_token(model.graph, key, value),
+    )
+
+
+def _full_name(model: Model, compiled: Any) -> str:
+    names = [str(d) for d in compiled.get_property("EXECUTION_DEVICES")]
+    return ", ".join(str(model.core.get_property(n.strip("()"), "FULL_DEVICE_NAME")).strip() for n in names)
+
+
+def _cache_bytes_per_token(graph: Any, key: str, value: str) -> float:
+    """Sum over the cache's states (batch, heads, length, width) at the precisions of K and V, without scales."""
+    total = 0.0
+    for variable in graph.get_variables():
+        info = variable.info
+        shape = info.data_shape
+        if shape.rank.get_length() != 4:
+            continue
+        width = int(np.prod([d.get_length() for d in shape if d.is_static]))
+        precision = value if "value" in info.variable_id else key
+        total += width * PRECISION_BYTES.get(precision, 2.0)
+    return total
+
+
+def _vocabulary(path: Path, graph: Any) -> int:
+    for port in graph.outputs:
+        if "logits" in port.get_names() and port.partial_shape[-1].is_static:
+            return int(port.partial_shape[-1].get_length())
+    raise ModelFileError(f"{path / MODEL}: no output named logits; export a language model with optimum-intel")
+
+
+def last_positions(graph: Any) -> bool:
+    """Give a graph the input START; False if its head is not of a known form, then it gives the logits of all.
+
+    The head's matrix product is the dearest single one; OpenVINO GenAI leaves out all but the last position in the same
+    way (src/cpp/src/utils.cpp, apply_slice_before_matmul_transformation).
+    """
+    result = next(port for port in graph.outputs if "logits" in port.get_names()).get_node()
+    node = result.input_value(0).get_node()
+    while node.get_type_name() in ELEMENTWISE:
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "MatMul" or node.input_value(0).get_partial_shape().rank.get_length() != 3:
+        return False
+    start = ops.parameter([1], np.int64, name=START)
+    start.output(0).get_tensor().set_names({START})
+    graph.add_parameters([start])
+    end, step, axis = (np.array([v], np.int64) for v in (np.iinfo(np.int64).max, 1, 1))
+    sliced = ops.slice(node.input_value(0), start, end, step, axis)
+    node.input(0).replace_source_output(sliced.output(0))
+    graph.validate_nodes_and_infer_types()
+    return True
+
+
+def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceScratch | None) -> TokenScores:
+    """Score windows (W, window_tokens) one after the other; see base.LoadedModel.score.
+
+    The first half goes through the model at once, as a prompt does, the scored half in passes of PASS_TOKENS.
+
+    Raises:
+        BackendError: the logits are not finite, or OpenVINO refused.
+    """
+    model = current()
+    scorable = scratch.Scorable(
+        path=model.path,
+        vocabulary=model.vocabulary,
+        sequences=1,
+        second_halves=partial(_second_halves, model, model.compiled.create_infer_request()),
+        pool=model.pool,
+        threads=model.config.threads,
+    )
+    return scratch.score(scorable, windows, reference, keep)
+
+
+def _second_halves(model: Model, request: Any, group: Tokens) -> Sequence[Floats]:
+    length = group.shape[1]
+    first = length // 2
+    logits = np.empty((length - first, model.vocabulary), np.float32)
+    _forward(model, request, group[:, :first], 0)
+    for past in range(first, length, PASS_TOKENS):
+        part = group[:, past : past + PASS_TOKENS]
+        logits[past - first :][: part.shape[1]] = _forward(model, request, part, past, part.shape[1])[0]
+    return [logits[:-1]]  # the last position predicts a token outside the window
+
+
+def _forward(model: Model, request: Any, tokens: Tokens, past: int, positions: int = 1) -> Floats:
+    """Logits (B, positions, vocabulary): a view into the engine's buffer, valid until the next pass."""
+    if past == 0:
+        request.reset_state()
+    try:
+        request.infer(model.feed(tokens, past, positions), share_inputs=True)
+    except RuntimeError as error:
+        raise BackendError(
+            f"{model.path}: OpenVINO failed on {tokens.shape[1]} tokens: {_first_line(error)}"
+        ) from error
+    found: Floats = request.get_tensor("logits").data
+    return found[:, -positions:]
+
+
+def _random_tokens(model: Model, count: int, seed: int) -> Tokens:
+    return np.random.default_rng(seed).integers(0, model.vocabulary, (1, count)).astype(np.int32)
+
+
+def warm_up(workload: Workload) -> None:
+    """The whole prompt once, then one decoded token."""
+    model = current()
+    request = model.compiled.create_infer_request()
+    _forward(model, request, _random_tokens(model, workload.prompt_tokens, workload.seed), 0)
+    _forward(model, request, _random_tokens(model, 1, workload.seed), 0)
+
+
+def time_once(workload: Workload) -> SpeedSamples:
+    """One repetition by llama-bench's protocol, on the deployed model whose state is reset before (see
+    llamacpp_speed.py): prefill of random tokens, first token picked, then decoding one token at a time."""
+    model = current()
+    request = model.compiled.create_infer_request()
+    prompt = _random_tokens(model, workload.prompt_tokens, workload.seed)
+    started = time.perf_counter()
+    logits = _forward(model, request, prompt, 0)
+    prefilled = time.perf_counter()
+    int(logits[0, -1].argmax())
+    answered = time.perf_counter()
+    return SpeedSamples(
+        prefill_s=(prefilled - started,),
+        decode_s=(_time_decode(model, request, workload),),
+        first_token_s=(answered - started,),
+        load_s=(),
+    )
+
+
+def _time_decode(model: Model, request: Any, workload: Workload) -> float:
+    depth = workload.decode_context_tokens
+    if depth:
+        _forward(model, request, _random_tokens(model, depth, workload.seed + 1), 0)
+    tokens = _random_tokens(model, workload.decode_tokens, workload.seed + 2)
+    started = time.perf_counter()
+    for i in range(tokens.shape[1]):
+        _forward(model, request, tokens[:, i : i + 1], depth + i)
+    return time.perf_counter() - started
+
+
+def time_load(path: Path, config: OpenVinoConfig) -> float:
+    """Seconds from nothing to a model that is ready to infer (weights in the page cache), leaving it open."""
+    close_model()
+    started = time.perf_counter()
+    open_model(path, config)
+    return time.perf_counter() - started
+
+
+def _first_line(error: RuntimeError) -> str:
+    """The reason in an OpenVINO exception: its last line that says something, without source places."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (telling or lines or ["no reason given"])[-1]

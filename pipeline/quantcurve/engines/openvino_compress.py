@@ -1,0 +1,168 @@
+"""Weight compression by NNCF; everything here runs inside a child process (see child.py).
+
+Options that optimum-intel's OVWeightQuantizationConfig has go through it, so that the folder says what it holds in the
+form that optimum-intel reads; the others go to nncf.compress_weights as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nncf
+import numpy as np
+import openvino as ov
+from nncf.quantization.advanced_parameters import GroupSizeFallbackMode
+
+from quantcurve.engines.base import Tokens
+from quantcurve.engines.openvino_ir import MODEL, check_weights
+from quantcurve.errors import BackendError, RecipeError
+from quantcurve.recipe_openvino import UNCOMPRESSED, LayerRule, OpenVinoVariant
+
+OPTIMUM = {"INT8_ASYM": "int8", "INT8_SYM": "int8", "INT4_ASYM": "int4", "INT4_SYM": "int4", "NF4": "nf4", "CB4": "cb4", "MXFP4": "mxfp4"}  # fmt: skip
+"""Formats that optimum-intel has a configuration for, by the name it gives them."""
+CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
+
+
+def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Tokens | None, statistics: Path) -> None:
+    """Write a variant of an IR into a folder.
+
+    Args:
+        source: folder with the uncompressed IR.
+        target: folder, there already.
+        variant: what to do.
+        windows: calibration tokens (n, T), if the variant needs any.
+        statistics: folder for the statistics that NNCF collects on them; of these windows and this model only.
+
+    Raises:
+        ModelFileError: the source is cut short or no IR.
+        RecipeError: a rule for single layers matches none.
+        BackendError: NNCF refused.
+    """
+    check_weights(source)
+    model = ov.Core().read_model(source / MODEL)
+    if variant.weights in UNCOMPRESSED:
+        ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
+        return
+    dataset = nncf.Dataset(list(_inputs(model, windows))) if windows is not None else None
+    try:
+        for arguments in passes(model, variant, statistics if windows is not None else None):
+            data = dataset if arguments.pop("data_aware") else None
+            model = nncf.compress_weights(model, dataset=data, **arguments)
+    except (nncf.errors.NNCFError, RuntimeError, ValueError) as error:
+        raise BackendError(f"{variant.label}: NNCF cannot compress it: {error}") from error
+    unpin_cache(model)
+    ov.save_model(model, target / MODEL, compress_to_fp16=False)
+
+
+def passes(model: Any, variant: OpenVinoVariant, statistics: Path | None) -> Iterator[dict[str, Any]]:
+    """Arguments of one nncf.compress_weights call after the other: one for each format among the rules, then the
+    variant's own for the rest. NNCF has no map from layers to formats; a call leaves alone what an earlier one did.
+
+    Raises:
+        RecipeError: a rule matches no layer.
+    """
+    layers = layer_names(model)
+    assigned = assign(list(layers.values()), variant.layers)
+    kept = [node for node, name in layers.items() if (rule := assigned.get(name)) and rule.weights in UNCOMPRESSED]
+    for rule in dict.fromkeys(assigned.values()):
+        if rule.weights in UNCOMPRESSED:
+            continue
+        others = [node for node, name in layers.items() if assigned.get(name) is not rule]
+        yield _arguments(variant, rule, others, None)
+    ignored = kept
+    yield _arguments(variant, None, ignored, statistics)
+
+
+def _arguments(
+    variant: OpenVinoVariant, rule: LayerRule | None, ignored: Sequence[str], statistics: Path | None
+) -> dict[str, Any]:
+    mode = rule.weights if rule else variant.mode
+    group_size = rule.group_size if rule else variant.group_size
+    int8 = mode.startswith("INT8")
+    advanced: dict[str, Any] = {"group_size_fallback_mode": GroupSizeFallbackMode(variant.group_size_fallback)}
+    if statistics and variant.data_aware and rule is None:
+        advanced["statistics_path"] = str(statistics)
+    arguments: dict[str, Any] = {
+        "mode": nncf.CompressWeightsMode(mode.lower()),
+        "ignored_scope": nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None,
+        "advanced_parameters": nncf.AdvancedCompressionParameters(**({} if int8 else advanced)),
+        "data_aware": rule is None and variant.data_aware,
+    }
+    if int8:
+        return arguments
+    arguments["group_size"] = group_size
+    arguments["all_layers"] = True if rule or variant.all_layers else None
+    if rule is None:
+        arguments |= {
+            "ratio": variant.ratio,
+            "backup_mode": nncf.BackupMode(variant.backup) if variant.backup else None,
+            "sensitivity_metric": nncf.SensitivityMetric(variant.sensitivity) if variant.sensitivity else None,
+            "awq": variant.awq or None,
+            "scale_estimation": variant.scale_estimation or None,
+            "gptq": variant.gptq or None,
+            "lora_correction": variant.lora_correction or None,
+        }
+    return arguments
+
+
+def layer_names(model: Any) -> dict[str, str]:
+    """Names of the layers that hold weights, by the graph's names of their operations:
+    `__module.model.layers.0.mlp.up_proj/ov_ext::linear/MatMul` is `model.layers.0.mlp.up_proj`."""
+    found = {}
+    for node in model.get_ops():
+        if node.get_type_name() not in {"MatMul", "Gather"}:
+            continue
+        name = node.get_friendly_name()
+        if name.startswith("__module."):
+            found[name] = name.removeprefix("__module.").partition("/")[0]
+    return found
+
+
+def assign(names: Sequence[str], rules: Sequence[LayerRule]) -> dict[str, LayerRule]:
+    """The rule of every layer that one matches; the first one wins.
+
+    Raises:
+        RecipeError: a rule matches none, or earlier ones take all that it matches.
+    """
+    taken: dict[str, LayerRule] = {}
+    for rule in rules:
+        pattern = re.compile(rule.match)
+        matched = [name for name in dict.fromkeys(names) if pattern.fullmatch(name)]
+        if not matched:
+            some = ", ".join(list(dict.fromkeys(names))[:3])
+            raise RecipeError(
+                f"layer rule {rule.match!r} ({rule.weights}) matches none of the model's {len(set(names))} layers; it "
+                f"must match a layer's whole name, such as {some}"
+            )
+        if all(name in taken for name in matched):
+            raise RecipeError(
+                f"layer rule {rule.match!r} ({rule.weights}) is never reached: its {len(matched)} layers "
+                f"({matched[0]} ...) all go to earlier rules; the first match wins: move it up or take it out"
+            )
+        taken |= {name: rule for name in matched if name not in taken}
+    return taken
+
+
+def unpin_cache(model: Any) -> None:
+    """An uncompressed export asks for a float16 KV cache; without that a device takes its own, as optimum-intel leaves
+    it after compression (optimum/intel/openvino/quantization.py, _remove_f16_kv_cache_precision_flag)."""
+    if model.has_rt_info(CACHE_PRECISION):
+        options = model.rt_info["runtime_options"]
+        kept = {name: str(options[name].value) for name in options.value if name != CACHE_PRECISION[1]}
+        model.set_rt_info(kept, ["runtime_options"])
+
+
+def _inputs(model: Any, windows: Tokens) -> Iterator[dict[str, Any]]:
+    names = {name for port in model.inputs for name in port.get_names()}
+    for window in windows:
+        length = len(window)
+        offered = {
+            "input_ids": window[None].astype(np.int64),
+            "attention_mask": np.ones((1, length), np.int64),
+            "position_ids": np.arange(length, dtype=np.int64)[None],
+            "beam_idx": np.zeros(1, np.int32),
+        }
+        yield {name: value for name, value in offered.items() if name in names}
