@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
-from quantcurve import resources
+from quantcurve import resources, text_files
 from quantcurve.engines.base import Tokens
 from quantcurve.errors import PrerequisiteError, RecipeError
 from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Text, Windows, at
 from quantcurve.records import Frozen
+from quantcurve.text_files import Record
 
 PARTS = ("held_out", "calibration")
 
@@ -72,12 +73,12 @@ def load_text(text: Text, base: Path) -> LoadedText:
     """
     scheme, _, rest = text.source.partition(":")
     if scheme == "embedded":
-        content = _embedded(text.name, rest)
+        content = render(embedded_items(text.name, rest))
     elif scheme == "pydoc":
-        content = _python_topics(text.name, rest)
+        content = python_topics(text.name, rest)
     else:
-        path = _download(text.name, rest) if scheme == "hf" else _local(text, base)
-        content = _read_file(text, path)
+        read = text_files.read(text, base)
+        content = read if isinstance(read, str) else _join(text, read)
     if not content.strip():
         raise RecipeError(f"text {text.name}: {text.source} is empty; give a text with at least two windows")
     try:
@@ -175,7 +176,17 @@ def render(items: Iterable[dict[str, Any]]) -> str:
     return "\n\n".join(m["content"] for item in items for m in item["messages"]) + "\n"
 
 
-def _embedded(name: str, rest: str) -> str:
+def embedded_items(name: str, rest: str) -> list[dict[str, Any]]:
+    """Items of one part of an embedded stratum: `id`, `language` and `messages`.
+
+    Args:
+        name: of the text, for the error.
+        rest: STRATUM or STRATUM/PART; the held-out part, if none is named.
+
+    Raises:
+        RecipeError: no such stratum or part.
+        PrerequisiteError: the installation lost or changed it.
+    """
     stratum, _, part = rest.partition("/")
     known = manifest()
     part = part or "held_out"
@@ -194,10 +205,15 @@ def _embedded(name: str, rest: str) -> str:
         raise PrerequisiteError(lost, _REINSTALL) from error
     if hashlib.sha256(raw).hexdigest() != found[0].sha256:
         raise PrerequisiteError(f"embedded text {rest} was changed: its hash is not the manifest's", _REINSTALL)
-    return render(json.loads(line) for line in raw.splitlines())
+    return [json.loads(line) for line in raw.splitlines()]
 
 
-def _python_topics(name: str, rest: str) -> str:
+def python_topics(name: str, rest: str) -> str:
+    """What Python's own help says of the language.
+
+    Raises:
+        RecipeError: anything but pydoc:topics.
+    """
     if rest != "topics":
         raise RecipeError(f"text {name}: unknown source 'pydoc:{rest}'; only pydoc:topics is there")
     from pydoc_data.topics import topics
@@ -205,88 +221,7 @@ def _python_topics(name: str, rest: str) -> str:
     return "\n\n".join(topics[key] for key in sorted(topics))
 
 
-def _download(name: str, rest: str) -> Path:
-    from quantcurve.sources import download_file
-
-    repository, _, file = rest.partition("#")
-    if not file:
-        raise RecipeError(f"text {name}: 'hf:{rest}' names no file; write hf:OWNER/NAME[@REVISION]#FILE")
-    return download_file(repository, file, repo_type="dataset")
-
-
-def _local(text: Text, base: Path) -> Path:
-    try:
-        return base / Path(text.source).expanduser()
-    except RuntimeError as error:  # ~ without a home
-        raise RecipeError(f"text {text.name}: {text.source}: {error} Write the path out") from error
-
-
-def _read_file(text: Text, path: Path) -> str:
-    try:
-        if path.is_char_device() or path.is_fifo():  # which may never end
-            raise RecipeError(f"text {text.name}: {path} is no file; name a text file or one with records")
-        if path.suffix in {".jsonl", ".ndjson"}:
-            return _join(text, path, _json_lines(path))
-        if path.suffix == ".json":
-            return _join(text, path, _numbered(json.loads(path.read_text(encoding="utf-8"))))
-        if path.suffix == ".parquet":
-            return _join(text, path, _numbered(_parquet_rows(text.name, path)))
-        if text.field:
-            raise RecipeError(f"text {text.name}: field {text.field!r} is for records; {path} is plain text")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"text {text.name}: {path} cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"text {text.name}: {path} is not UTF-8 (byte {error.start}); convert it") from error
-    except json.JSONDecodeError as error:
-        raise RecipeError(f"text {text.name}: {path}:{error.lineno}: not valid JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise RecipeError(f"text {text.name}: {path}: JSON nested too deeply; flatten it") from error
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise json.JSONDecodeError(error.msg, "\n" * (number - 1) + line, number - 1 + error.pos) from error
-
-
-def _numbered(rows: Any) -> Iterator[tuple[int, Any]]:
-    return enumerate(rows if isinstance(rows, list) else [rows], 1)
-
-
-def _parquet_rows(name: str, path: Path) -> list[Any]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise PrerequisiteError(
-            f"{path}: reading Parquet needs pyarrow", "pip install 'quantcurve[parquet]'"
-        ) from error
-    try:
-        rows: list[Any] = parquet.read_table(path).to_pylist()
-    except ArrowException as error:
-        raise RecipeError(f"text {name}: {path} cannot be read as Parquet: {error}") from error
-    return rows
-
-
-def _join(text: Text, path: Path, rows: Iterable[tuple[int, Any]]) -> str:
+def _join(text: Text, records: Sequence[Record]) -> str:
     if not text.field:
-        raise RecipeError(
-            f"text {text.name}: {path} has records; name the one with the text, for example `field: text`"
-        )
-    return "\n\n".join(_value(text, path, number, row) for number, row in rows)
-
-
-def _value(text: Text, path: Path, number: int, row: Any) -> str:
-    assert text.field
-    here = row
-    for part in text.field.split("."):
-        if not isinstance(here, dict) or part not in here:
-            keys = ", ".join(here) if isinstance(here, dict) else type(here).__name__
-            raise RecipeError(f"text {text.name}: {path}:{number}: no field {text.field!r} (there is: {keys})")
-        here = here[part]
-    if not isinstance(here, str):
-        raise RecipeError(f"text {text.name}: {path}:{number}: field {text.field!r} is no text but {here!r:.60}")
-    return here
+        raise RecipeError(text_files.without_field(text, records))
+    return "\n\n".join(text_files.text_at(text, record) for record in records)

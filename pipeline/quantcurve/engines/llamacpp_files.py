@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp as lc
 import numpy as np
@@ -55,9 +55,14 @@ def check_vocabulary(path: Path, vocab: Any) -> None:
         )
 
 
-def tokenize(path: Path, texts: list[str]) -> list[Tokens]:
-    """Token ids of whole texts by the file's own vocabulary, as llama-perplexity takes them: BOS if the vocabulary
-    asks for it, special tokens in the text not parsed.
+def tokenize(path: Path, texts: list[str], parse_special: bool = False) -> list[Tokens]:
+    """Token ids of whole texts by the file's own vocabulary: BOS if the vocabulary asks for it.
+
+    Args:
+        path: GGUF file.
+        texts: each is tokenised by itself.
+        parse_special: control tokens that are written out (<|im_start|>) become that one token, as chat programs
+            take what a chat template gives; else they are text, as llama-perplexity takes it.
 
     Raises:
         ModelFileError: the vocabulary cannot be loaded, or nothing can be scored with it.
@@ -67,18 +72,63 @@ def tokenize(path: Path, texts: list[str]) -> list[Tokens]:
     vocab = lc.llama_model_get_vocab(model)
     try:
         check_vocabulary(path, vocab)
-        return [_tokenize(vocab, text.encode()) for text in texts]
+        return [_tokenize(vocab, text.encode(), parse_special) for text in texts]
     finally:
         lc.llama_model_free(model)
 
 
-def _tokenize(vocab: Any, text: bytes) -> Tokens:
+def _tokenize(vocab: Any, text: bytes, parse_special: bool) -> Tokens:
     room = len(text) + 8
     buffer = (lc.llama_token * room)()
-    count = lc.llama_tokenize(vocab, text, len(text), buffer, room, True, False)
+    count = lc.llama_tokenize(vocab, text, len(text), buffer, room, True, parse_special)
     if count < 0:
         raise BackendError(f"llama_tokenize needs {-count} tokens for {len(text)} bytes")
     return np.ctypeslib.as_array(buffer)[:count].astype(np.int32)
+
+
+class ChatFacts(NamedTuple):
+    """What a file says of chats."""
+
+    template: str | None
+    """tokenizer.chat_template (Jinja)."""
+    bos: int | None
+    """Id of the token that texts start with, if the vocabulary asks for one."""
+    bos_text: str
+    eos_text: str
+    control: dict[int, str]
+    """Ids and texts of control tokens and of tokens that the makers added by hand."""
+
+
+def chat_facts(path: Path) -> ChatFacts:
+    """Chat template and control tokens of a file.
+
+    Raises:
+        ModelFileError: the vocabulary cannot be loaded, or nothing can be scored with it.
+    """
+    read_header(path)
+    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
+    vocab = lc.llama_model_get_vocab(model)
+    try:
+        check_vocabulary(path, vocab)
+        size = lc.llama_vocab_n_tokens(vocab)
+        template = lc.llama_model_chat_template(model, None)
+        bos = lc.llama_vocab_bos(vocab)
+        special = lc.LLAMA_TOKEN_ATTR_CONTROL | lc.LLAMA_TOKEN_ATTR_USER_DEFINED
+        return ChatFacts(
+            template=template.decode("utf-8", "replace") if template else None,
+            bos=int(bos) if lc.llama_vocab_get_add_bos(vocab) else None,
+            bos_text=_text(vocab, bos, size),
+            eos_text=_text(vocab, lc.llama_vocab_eos(vocab), size),
+            control={i: _text(vocab, i, size) for i in range(size) if lc.llama_vocab_get_attr(vocab, i) & special},
+        )
+    finally:
+        lc.llama_model_free(model)
+
+
+def _text(vocab: Any, token: int, size: int) -> str:
+    """A token's text as the file writes it; llama.cpp aborts on an id that is none."""
+    text: bytes = lc.llama_vocab_get_text(vocab, token) if 0 <= token < size else b""
+    return text.decode("utf-8", "replace")
 
 
 def piece_bytes(path: Path, tokens: Tokens) -> Tokens:
