@@ -18,6 +18,7 @@ from quantcurve.calibration import (
 )
 from quantcurve.calibration_items import MOST_ITEMS, NOT_SAID, Item, ItemSource, Offered
 from quantcurve.calibration_sift import Fate
+from quantcurve.calibration_texts import Written
 from quantcurve.engines.base import Tokens
 
 MISSING = {
@@ -41,19 +42,6 @@ class Entry(NamedTuple):
     """Of the whole item; 0 for one that is not kept."""
     used: int = 0
     """Tokens of it in the windows."""
-
-
-class Facts(NamedTuple):
-    """What the making of the windows gave, for `notes` and `warnings`."""
-
-    adapted: int
-    """Chats that the template took only as `adapt` writes them."""
-    left_out: int
-    """Chats of which the template does not write every message."""
-    refusal: str
-    """The template's reason, if it refused one."""
-    asked: int
-    """Tokens that the recipe asks for."""
 
 
 def strata_coverage(
@@ -119,27 +107,32 @@ def special_tokens(
     return seen, tuple(named)
 
 
-def notes(offered: Offered, strata: Sequence[StratumCoverage], template: str, facts: Facts) -> tuple[str, ...]:
+def notes(offered: Offered, result: CalibrationResult, written: Written) -> tuple[str, ...]:
     """How the set was made, where that is not plain."""
     found = [_spread_note(offered, name) for name in offered.spread]
     found += [
         f"{s.name}: {s.tokens:,} of {s.wanted_tokens:,} tokens wanted: its texts are used up, and none is repeated"
-        for s in strata
+        for s in result.strata
         if s.tokens < SHORT_OF * s.wanted_tokens
     ]
     found += [f"{s.name}: {MOST_ITEMS:,} of {s.records:,} records were sampled" for s in offered.sources if _cut(s)]
-    if template == "none":
+    if written.kind == "none":
         found.append("the model has no chat template: chats are plain text, their messages separated by blank lines")
-    if facts.adapted:
+    if result.lengths.longest > result.window_tokens:
         found.append(
-            f"the chat template refuses {facts.adapted} chats as they are ({facts.refusal}): the system message stands "
-            "before the user's first, and answers of tools are the user's"
+            f"items of up to {result.lengths.longest:,} tokens are cut at windows of {result.window_tokens:,}: "
+            "positions beyond are not seen (calibration.window_tokens)"
+        )
+    if written.adapted:
+        found.append(
+            f"the chat template refuses {written.adapted} chats as they are ({written.refusal}): "
+            "the system message stands before the user's first, and answers of tools are the user's"
         )
     return tuple(found)
 
 
-def warnings(entries: Sequence[Entry], result: CalibrationResult, facts: Facts) -> tuple[str, ...]:
-    """What is missing, and what to expect of that."""
+def warnings(entries: Sequence[Entry], result: CalibrationResult, written: Written, asked: int) -> tuple[str, ...]:
+    """What is missing of the `asked` tokens, and what to expect of that."""
     used = [e for e in entries if e.used]
     found = [text for name, text in MISSING.items() if not any(e.stratum == name for e in used)]
     if not any(e.stratum == "tool_use" or e.item.uses_tools for e in used):
@@ -153,13 +146,13 @@ def warnings(entries: Sequence[Entry], result: CalibrationResult, facts: Facts) 
         names = ", ".join(result.special_tokens_missing)
         found.append(f"control tokens that the chat template writes and the set has not: {names}")
     if result.chat_template == "unreadable":
-        found.append(f"the model's chat template cannot be read ({facts.refusal}): chats are plain text")
-    if facts.left_out:
-        found.append(f"the chat template leaves out messages of {facts.left_out} chats: their text is not seen")
+        found.append(f"the model's chat template cannot be read ({written.refusal}): chats are plain text")
+    if written.left_out:
+        found.append(f"the chat template leaves out messages of {written.left_out} chats: their text is not seen")
     if refused := sum(s.refused for s in result.strata):
-        found.append(f"the chat template refuses {refused} chats in any form ({facts.refusal}): they are left out")
-    if result.tokens < SHORT_OF * facts.asked - result.window_tokens:
-        found.append(f"{result.tokens:,} of {facts.asked:,} tokens asked for: add texts, or lower calibration.tokens")
+        found.append(f"the chat template refuses {refused} chats in any form ({written.refusal}): they are left out")
+    if result.tokens < SHORT_OF * asked - result.window_tokens:
+        found.append(f"{result.tokens:,} of {asked:,} tokens asked for: add texts, or lower calibration.tokens")
     return tuple(found)
 
 

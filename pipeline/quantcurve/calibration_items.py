@@ -13,8 +13,8 @@ import numpy as np
 
 from quantcurve import text_files
 from quantcurve.calibration import Calibration, CalibrationSource, Mix, load_mix, mix_path, without_sources
-from quantcurve.errors import RecipeError
-from quantcurve.recipe import LoadedRecipe, Text, at
+from quantcurve.errors import RecipeError, printable
+from quantcurve.recipe import STRATA, LoadedRecipe, Text, at
 from quantcurve.text_files import Record
 from quantcurve.texts import LoadedText, embedded_items, load_text, python_topics
 
@@ -147,8 +147,6 @@ def _mix_sources(mix: Mix, base: Path, seed: int) -> list[ItemSource]:
 
 
 def _embedded_held_out() -> tuple[LoadedText, ...]:
-    from quantcurve.recipe import STRATA
-
     return tuple(load_text(Text(name=s, source=f"embedded:{s}"), Path()) for s in STRATA)
 
 
@@ -163,9 +161,8 @@ def _load(entry: CalibrationSource, base: Path, seed: int) -> ItemSource:
         )
     kept = items
     if len(items) > MOST_ITEMS:
-        kept = tuple(
-            items[i] for i in np.sort(np.random.default_rng(seed).choice(len(items), MOST_ITEMS, replace=False))
-        )
+        chosen = np.random.default_rng(seed).choice(len(items), MOST_ITEMS, replace=False)
+        kept = tuple(items[i] for i in np.sort(chosen))
     return ItemSource(entry.name, entry.stratum, entry.share, kept, len(items))
 
 
@@ -200,7 +197,7 @@ def _item(text: Text, record: Record) -> Item:
         raise RecipeError(text_files.without_field(text, [record]))
     value = text_files.value_at(text, record)
     language = row.get("language")
-    language = language if isinstance(language, str) and language else NOT_SAID
+    language = printable(language, 20) if isinstance(language, str) and language else NOT_SAID
     if isinstance(value, list):
         tools = row.get("tools")
         return Item(_messages(text, record, value), "", tuple(tools) if isinstance(tools, list) else (), language)

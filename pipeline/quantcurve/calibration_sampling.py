@@ -116,3 +116,8 @@ def pack(texts: Sequence[Tokens], window_tokens: int, bos: int | None = None) ->
         at = end
     shape = (len(rows), window_tokens)
     return Packed(np.array(rows, np.int32).reshape(shape), np.array(places, np.int64).reshape(shape))
+
+
+def cut(length: int, most: int) -> list[tuple[int, int]]:
+    """Start and end of the pieces of a long item, each of `most` tokens but the last."""
+    return [(start, min(start + most, length)) for start in range(0, length, most)]

@@ -35,10 +35,8 @@ class Rendered(NamedTuple):
     """A chat as the model sees it."""
 
     text: str
-    adapted: bool
-    """Whether the template refused the chat as it is, and took it after `adapt`."""
     refusal: str
-    """Why it refused it; empty if it did not."""
+    """Why the template refused the chat as it is, and took it only after `adapt`; empty if it did not."""
     left_out: int
     """Messages whose text the template does not write."""
 
@@ -115,7 +113,9 @@ class ChatTemplate:
             messages, refusal = adapt(messages), str(error)
             text = self.render(messages, None, prompt)
         contents = [m["content"].strip() for m in messages if isinstance(m.get("content"), str)]
-        return Rendered(text, bool(refusal), refusal, sum(content not in text for content in contents))
+        # Some templates write the answers of tools as JSON.
+        lost = sum(c not in text and _tojson(c)[1:-1] not in text for c in contents)
+        return Rendered(text, refusal, lost)
 
 
 def adapt(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -17,14 +17,14 @@ calib_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The c
 
 @calib_app.callback()
 def calib() -> None:
-    """The calibration set of a recipe."""
+    """The calibration set of a recipe."""  # with a callback, a single command keeps its name
 
 
 @calib_app.command("check")
 def calib_check(recipe: RecipeArgument, json: JsonOption = False, cache: CacheOption = None) -> None:
     """Print what the calibration set covers, and what it lacks: strata, languages, lengths, control tokens.
 
-    Makes the reference and the set, which a run then finds in the store.
+    Makes the reference and the set, which a run then finds in the store. Warnings leave the exit code as it is.
 
     Example: quantcurve calib check smollm2-135m
     """
@@ -39,7 +39,7 @@ def calib_check(recipe: RecipeArgument, json: JsonOption = False, cache: CacheOp
     loaded = load_recipe(recipe)
     settings = settings_of(loaded.recipe)
     offered = load_offered(loaded, settings, load_texts(loaded))
-    with interruptible(), watched(quiet=json, verbose=False) as progress:
+    with interruptible(), watched(quiet=False, verbose=False) as progress:
         session = open_session(Where(cache=cache), progress)
         with session.store.in_use():
             with at(loaded, "model", "source"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quantcurve.calibration import CalibrationResult, StratumCoverage
+from quantcurve.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,13 +40,17 @@ def _strata(result: CalibrationResult) -> Table:
     for stratum in result.strata:
         table.add_row(
             stratum.name,
-            f"{100 * stratum.wanted_share:.1f} %",
-            f"{100 * stratum.reached_share:.1f} %",
+            _percent(stratum.wanted_share) if stratum.wanted_share else "spread",
+            _percent(stratum.reached_share),
             f"{stratum.tokens:,}",
             f"{stratum.used} of {stratum.offered}",
             _left_out(stratum),
         )
     return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _left_out(stratum: StratumCoverage) -> str:
@@ -62,7 +67,7 @@ def _languages(result: CalibrationResult) -> RenderableType:
     from rich.text import Text
 
     total = sum(language.tokens for language in result.languages)
-    shown = [f"{c.language} {100 * c.tokens / total:.1f} %" for c in result.languages[:LANGUAGES_SHOWN]]
+    shown = [f"{c.language} {_percent(c.tokens / total)}" for c in result.languages[:LANGUAGES_SHOWN]]
     if len(result.languages) > LANGUAGES_SHOWN:
         shown.append(f"and {len(result.languages) - LANGUAGES_SHOWN} more")
     return Text(", ".join(shown))
@@ -79,7 +84,7 @@ def _lengths(result: CalibrationResult) -> RenderableType:
 def _special_tokens(result: CalibrationResult) -> RenderableType:
     from rich.text import Text
 
-    return Text(", ".join(f"{t.text} {t.count:,} times" for t in result.special_tokens) or "none in the set")
+    return Text(", ".join(f"{printable(t.text, 40)} {t.count:,} times" for t in result.special_tokens) or "none in the set")
 
 
 def _line(label: str, content: RenderableType, style: str = "") -> tuple[RenderableType, RenderableType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 
 from quantcurve import calibration_coverage as coverage
 from quantcurve.calibration import LEAST_WINDOWS, Calibration, CalibrationResult
-from quantcurve.calibration_coverage import Entry, Facts
-from quantcurve.calibration_items import Item, Offered
-from quantcurve.calibration_sampling import Packed, choose, fill, pack, spread, whole_parts
+from quantcurve.calibration_coverage import Entry
+from quantcurve.calibration_items import Offered
+from quantcurve.calibration_sampling import Packed, choose, cut, fill, pack, spread, whole_parts
 from quantcurve.calibration_sift import Fate, sift
-from quantcurve.chat_template import ChatTemplate, TemplateRefusedError, adapt
+from quantcurve.calibration_texts import ItemTokens, tokenize_items
 from quantcurve.engines.base import Doubles, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.errors import RecipeError
@@ -26,7 +27,10 @@ from quantcurve.stages.resolve import Reference
 from quantcurve.stages.tokenize import windows_hash
 
 FILE = "windows.npz"
+PIECE_WINDOWS = 4
+"""Longer items are cut into pieces of so many windows, each drawn by itself: no item takes a whole stratum."""
 Places = NDArray[np.int64]
+Fates = NDArray[np.int8]
 
 
 class SourceInputs(Frozen):
@@ -35,6 +39,7 @@ class SourceInputs(Frozen):
     name: str
     stratum: str
     share: float
+    records: int
     content_hash: str
 
 
@@ -68,18 +73,26 @@ class Calibrated(NamedTuple):
     result: CalibrationResult
 
 
-class _Texts(NamedTuple):
-    """Items as the model's tokenizer has them."""
+class _Piece(NamedTuple):
+    """Part of an item that is in the set."""
 
-    tokens: dict[int, Tokens]
-    """By place among all items; none for one that the template refuses."""
-    bos: int | None
-    control: dict[int, str]
-    template: str | None
-    kind: Literal["model", "none", "unreadable"]
-    adapted: int
-    left_out: int
-    refusal: str
+    item: int
+    start: int
+    stop: int
+
+
+class _Made(NamedTuple):
+    """All that the record of a set is made of."""
+
+    inputs: CalibrationInputs
+    offered: Offered
+    windows: Tokens
+    shares: Doubles
+    """Of the strata."""
+    wanted: Places
+    """Tokens of each stratum."""
+    entries: Sequence[Entry]
+    texts: ItemTokens
 
 
 def inputs_of(
@@ -91,7 +104,9 @@ def inputs_of(
         mix=offered.mix_name,
         strata=tuple(StratumInputs(name=s.name, weight=s.weight) for s in offered.mix.strata),
         sources=tuple(
-            SourceInputs(name=s.name, stratum=s.stratum, share=s.share, content_hash=s.content_hash())
+            SourceInputs(
+                name=s.name, stratum=s.stratum, share=s.share, records=s.records, content_hash=s.content_hash()
+            )
             for s in offered.sources
         ),
         held_out_hashes=tuple(sorted({t.content_hash for t in offered.held_out})),
@@ -102,8 +117,14 @@ def inputs_of(
     )
 
 
-def calibrate(offered: Offered, settings: Calibration, seed: int, reference: Reference, session: Session) -> Calibrated:
+def calibrate(
+    offered: Offered, settings: Calibration, seed: int, reference: Reference, session: Session
+) -> Calibrated:
     """The calibration set of a model.
+
+    Items are sifted (calibration_sift), written by the model's template and tokenised (calibration_texts), drawn from
+    each stratum (calibration_sampling.choose), put one after the other by stratum and cut into windows of one length
+    (calibration_sampling.pack), so that only windows at the borders mix strata. The windows are then shuffled.
 
     Raises:
         RecipeError: nothing of a source is left, or the set is too small.
@@ -133,142 +154,104 @@ def _read(folder: Path) -> Tokens:
         return windows
 
 
-def _make(inputs: CalibrationInputs, offered: Offered, model: Path, session: Session, draft: Path) -> CalibrationResult:
+def _make(
+    inputs: CalibrationInputs, offered: Offered, model: Path, session: Session, draft: Path
+) -> CalibrationResult:
     items = [item for source in offered.sources for item in source.items]
     owners = np.repeat(np.arange(len(offered.sources)), [len(s.items) for s in offered.sources])
     fates = sift(items, [t.content for t in offered.held_out])
+    kept = np.flatnonzero(fates == Fate.KEPT).tolist()
     with Child("calibration", session.log("calibration")) as child:
-        texts = _tokenize(items, np.flatnonzero(fates == Fate.KEPT).tolist(), model, child)
-    fates[[i for i in np.flatnonzero(fates == Fate.KEPT) if i not in texts.tokens]] = Fate.REFUSED
-    _check_sources(offered, owners, fates, texts)
+        texts = tokenize_items(items, kept, model, child)
+    fates[[i for i in kept if i not in texts.tokens]] = Fate.REFUSED
+    _check_sources(offered, owners, fates, texts.written.refusal)
     shares = spread([s.weight for s in offered.mix.strata], [s.name not in offered.spread for s in offered.mix.strata])
     wanted = whole_parts(shares, inputs.tokens)
     drawn = _draw(inputs, owners, texts, wanted)
-    packed = pack([texts.tokens[i][:n] for i, n in drawn], inputs.window_tokens, texts.bos)
+    packed = pack([texts.tokens[p.item][p.start : p.stop] for p in drawn], inputs.window_tokens, texts.facts.bos)
     _check_size(inputs, packed, fates)
-    order = np.random.default_rng([inputs.seed, 1]).permutation(len(packed.windows))
-    np.savez(draft / FILE, windows=packed.windows[order])
-    entries = _entries(items, [offered.sources[o].stratum for o in owners], fates, texts, drawn, packed)
-    facts = Facts(texts.adapted, texts.left_out, texts.refusal, inputs.tokens)
-    return _result(inputs, offered, texts, packed.windows[order], shares, wanted.tolist(), entries, facts)
+    windows = packed.windows[np.random.default_rng([inputs.seed, 1]).permutation(len(packed.windows))]
+    np.savez(draft / FILE, windows=windows)
+    entries = _entries(offered, fates, texts, drawn, packed)
+    return _result(_Made(inputs, offered, windows, shares, wanted, entries, texts))
 
 
-def _tokenize(items: Sequence[Item], kept: Sequence[int], model: Path, child: Child) -> _Texts:
-    from quantcurve.engines import llamacpp_files
-
-    facts = child.call(llamacpp_files.chat_facts, model)
-    template, kind, refusal = None, "none", ""
-    if facts.template:
-        try:
-            template, kind = ChatTemplate(facts.template, facts.bos_text, facts.eos_text), "model"
-        except TemplateRefusedError as error:
-            kind, refusal = "unreadable", str(error)
-    written: dict[int, str] = {}
-    plain: dict[int, str] = {}
-    adapted = left_out = 0
-    for i in kept:
-        item = items[i]
-        if not item.messages or template is None:
-            plain[i] = item.text or "\n\n".join(m["content"] for m in adapt(item.messages)) + "\n"
-            continue
-        try:
-            rendered = template.render_any(item.messages, item.tools)
-        except TemplateRefusedError as error:
-            refusal = str(error)
-            continue
-        written[i] = rendered.text
-        adapted, left_out = adapted + rendered.adapted, left_out + bool(rendered.left_out)
-        refusal = rendered.refusal or refusal
-    tokens: dict[int, Tokens] = {}
-    for texts, parse_special in ((written, True), (plain, False)):
-        if texts:
-            ids = child.call(llamacpp_files.tokenize, model, list(texts.values()), parse_special)
-            tokens |= {i: _one_bos(t, facts.bos) for i, t in zip(texts, ids, strict=True) if len(t)}
-    return _Texts(tokens, facts.bos, facts.control, facts.template, kind, adapted, left_out, refusal)  # type: ignore[arg-type]
-
-
-def _one_bos(tokens: Tokens, bos: int | None) -> Tokens:
-    """Without the BOS token that the tokenizer put before the template's own."""
-    return tokens[1:] if bos is not None and len(tokens) > 1 and tokens[0] == tokens[1] == bos else tokens
-
-
-def _draw(inputs: CalibrationInputs, owners: Places, texts: _Texts, wanted: Places) -> list[tuple[int, int]]:
-    """Places of the items in the set and how many tokens of each, by stratum, in random order within each."""
-    drawn: list[tuple[int, int]] = []
+def _draw(inputs: CalibrationInputs, owners: Places, texts: ItemTokens, wanted: Places) -> list[_Piece]:
+    """What goes into the set: stratum after stratum, in random order within each."""
+    drawn: list[_Piece] = []
     for number, (stratum, budget) in enumerate(zip(inputs.strata, wanted, strict=True)):
         members = [k for k, s in enumerate(inputs.sources) if s.stratum == stratum.name]
-        places = [[i for i in np.flatnonzero(owners == k).tolist() if i in texts.tokens] for k in members]
-        lengths = [np.array([len(texts.tokens[i]) for i in own], np.int64) for own in places]
+        pieces = [_pieces(inputs, owners, texts, k) for k in members]
+        lengths = [np.array([p.stop - p.start for p in own], np.int64) for own in pieces]
         shares = np.array([inputs.sources[k].share for k in members])
         given = fill(shares, [int(n.sum()) for n in lengths], int(budget))
-        mine: list[tuple[int, int]] = []
-        for k, own, n, part in zip(members, places, lengths, given, strict=True):
+        mine: list[_Piece] = []
+        for k, own, n, part in zip(members, pieces, lengths, given, strict=True):
             chosen = choose(n, int(part), np.random.default_rng([inputs.seed, 0, k]))
-            mine += [(own[i], int(t)) for i, t in zip(chosen.items, chosen.tokens, strict=True)]
+            taken = zip(chosen.items, chosen.tokens, strict=True)
+            mine += [own[i]._replace(stop=own[i].start + int(tokens)) for i, tokens in taken]
         order = np.random.default_rng([inputs.seed, 2, number]).permutation(len(mine))
         drawn += [mine[i] for i in order]
     return drawn
 
 
+def _pieces(inputs: CalibrationInputs, owners: Places, texts: ItemTokens, source: int) -> list[_Piece]:
+    longest = PIECE_WINDOWS * inputs.window_tokens
+    places = [i for i in np.flatnonzero(owners == source).tolist() if i in texts.tokens]
+    return [_Piece(i, start, stop) for i in places for start, stop in cut(len(texts.tokens[i]), longest)]
+
+
 def _entries(
-    items: Sequence[Item],
-    strata: Sequence[str],
-    fates: NDArray[np.int8],
-    texts: _Texts,
-    drawn: Sequence[tuple[int, int]],
-    packed: Packed,
+    offered: Offered, fates: Fates, texts: ItemTokens, drawn: Sequence[_Piece], packed: Packed
 ) -> list[Entry]:
     counts = np.bincount(packed.owners[packed.owners >= 0], minlength=len(drawn))
-    used = {place: int(n) for (place, _), n in zip(drawn, counts, strict=True)}
+    used: Counter[int] = Counter()
+    for piece, count in zip(drawn, counts, strict=True):
+        used[piece.item] += int(count)
+    origins = [(item, source.stratum) for source in offered.sources for item in source.items]
     return [
-        Entry(item, stratum, Fate(fates[i]), len(texts.tokens.get(i, ())), used.get(i, 0))
-        for i, (item, stratum) in enumerate(zip(items, strata, strict=True))
+        Entry(item, stratum, Fate(fates[i]), len(texts.tokens.get(i, ())), used[i])
+        for i, (item, stratum) in enumerate(origins)
     ]
 
 
-def _result(
-    inputs: CalibrationInputs,
-    offered: Offered,
-    texts: _Texts,
-    windows: Tokens,
-    shares: Doubles,
-    wanted: Sequence[int],
-    entries: Sequence[Entry],
-    facts: Facts,
-) -> CalibrationResult:
-    strata = coverage.strata_coverage(offered, shares, entries, wanted)
-    seen, missing = coverage.special_tokens(windows, texts.control, texts.template)
+def _result(made: _Made) -> CalibrationResult:
+    inputs, windows, facts = made.inputs, made.windows, made.texts.facts
+    strata = coverage.strata_coverage(made.offered, made.shares, made.entries, made.wanted.tolist())
+    seen, missing = coverage.special_tokens(windows, facts.control, facts.template)
     result = CalibrationResult(
         mix=inputs.mix,
         tokens=windows.size,
         windows=len(windows),
         window_tokens=inputs.window_tokens,
         content_hash=windows_hash(windows),
-        chat_template=texts.kind,
+        chat_template=made.texts.written.kind,
         strata=strata,
-        languages=coverage.languages(entries),
-        lengths=coverage.lengths(entries),
+        languages=coverage.languages(made.entries),
+        lengths=coverage.lengths(made.entries),
         special_tokens=seen,
         special_tokens_missing=missing,
-        notes=coverage.notes(offered, strata, texts.kind, facts),
+        notes=(),
         warnings=(),
     )
-    return result.model_copy(update={"warnings": coverage.warnings(entries, result, facts)})
+    notes = coverage.notes(made.offered, result, made.texts.written)
+    warnings = coverage.warnings(made.entries, result, made.texts.written, inputs.tokens)
+    return result.model_copy(update={"notes": notes, "warnings": warnings})
 
 
-def _check_sources(offered: Offered, owners: Places, fates: NDArray[np.int8], texts: _Texts) -> None:
+def _check_sources(offered: Offered, owners: Places, fates: Fates, refusal: str) -> None:
     """Every source gives something."""
     for k, source in enumerate(offered.sources):
         own = fates[owners == k]
         if not np.any(own == Fate.KEPT):
-            because = f"; the template says: {texts.refusal}" if np.any(own == Fate.REFUSED) else ""
+            because = f"; the template says: {refusal}" if np.any(own == Fate.REFUSED) else ""
             raise RecipeError(
                 f"calibration source {source.name}: none of its {len(own)} items is left: {_losses(own)}{because}; "
                 "give other texts, or leave it out"
             )
 
 
-def _check_size(inputs: CalibrationInputs, packed: Packed, fates: NDArray[np.int8]) -> None:
+def _check_size(inputs: CalibrationInputs, packed: Packed, fates: Fates) -> None:
     if len(packed.windows) < LEAST_WINDOWS:
         kept = int(np.sum(fates == Fate.KEPT))
         raise RecipeError(
@@ -278,7 +261,7 @@ def _check_size(inputs: CalibrationInputs, packed: Packed, fates: NDArray[np.int
         )
 
 
-def _losses(fates: NDArray[np.int8]) -> str:
+def _losses(fates: Fates) -> str:
     counts = {fate: int(np.sum(fates == fate)) for fate in Fate}
     return (
         f"{counts[Fate.DUPLICATE]} duplicates, {counts[Fate.NEAR_DUPLICATE]} near-duplicates, "
