@@ -22,8 +22,6 @@ NOT_SAID = "not said"
 """Language of items that do not name it."""
 PIECE_CHARACTERS = 8000
 """Plain text is cut into items of about so many characters, at blank lines where it can be: some 2,000 tokens."""
-
-
 MOST_ITEMS = 20_000
 """Of one source: of more, so many are sampled before anything else is done with them."""
 
@@ -42,7 +40,7 @@ class Item(NamedTuple):
     def content(self, boilerplate: frozenset[str] = frozenset()) -> str:
         """All that is said, without the system messages in `boilerplate`, unless nothing else is said."""
         said = [str(m.get("content") or "") for m in self.messages if not is_boilerplate(m, boilerplate)]
-        calls = [json.dumps(m["tool_calls"], ensure_ascii=False) for m in self.messages if m.get("tool_calls")]
+        calls = [json.dumps(m["tool_calls"], ensure_ascii=False, default=str) for m in self.messages if m.get("tool_calls")]
         return "\n\n".join([self.text, *said, *calls] if self.text else [*said, *calls]).strip() or self.content_whole()
 
     def content_whole(self) -> str:
@@ -91,7 +89,7 @@ def load_offered(loaded: LoadedRecipe, settings: Calibration, evaluation: Sequen
         evaluation: its evaluation texts; the embedded held-out parts are kept apart beside them.
 
     Raises:
-        RecipeError: the mix or a source is wrong, or a source is an evaluation text.
+        RecipeError: the mix or a source is wrong.
         PrerequisiteError: a package or the hub is missing.
     """
     base = loaded.path.parent
@@ -206,8 +204,7 @@ def _item(text: Text, record: Record) -> Item:
 
 def _messages(text: Text, record: Record, value: list[Any]) -> tuple[dict[str, Any], ...]:
     for message in value:
-        good = isinstance(message, dict) and isinstance(message.get("role"), str)
-        if not good or not (isinstance(message.get("content"), str) or message.get("tool_calls")):
+        if not _is_message(message):
             raise RecipeError(
                 f"text {text.name}: {record.path}:{record.number}: field {text.field!r} has a message that is not "
                 f"{{role: TEXT, content: TEXT}} but {message!r:.80}"
@@ -215,6 +212,15 @@ def _messages(text: Text, record: Record, value: list[Any]) -> tuple[dict[str, A
     if not value:
         raise RecipeError(f"text {text.name}: {record.path}:{record.number}: field {text.field!r} has no messages")
     return tuple(value)
+
+
+def _is_message(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+        return False
+    content, calls = value.get("content"), value.get("tool_calls") or []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        return False
+    return isinstance(content, str) or (content is None and bool(calls))
 
 
 def pieces(text: str) -> list[str]:

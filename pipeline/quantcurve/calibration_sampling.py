@@ -100,7 +100,7 @@ def pack(texts: Sequence[Tokens], window_tokens: int, bos: int | None = None) ->
             token; here it takes a place of its own).
     """
     stream = np.concatenate([np.zeros(0, np.int32), *texts]).astype(np.int32)
-    owners = np.repeat(np.arange(len(texts), dtype=np.int64), [len(t) for t in texts])
+    owners = np.repeat(np.arange(len(texts), dtype=np.int64), np.array([len(t) for t in texts], np.int64))
     if bos is None:
         count = len(stream) // window_tokens
         shape, used = (count, window_tokens), count * window_tokens

@@ -127,13 +127,17 @@ def adapt(messages: Sequence[Message]) -> list[dict[str, str]]:
     adapted: list[dict[str, str]] = []
     for message in messages:
         role = "assistant" if message["role"] == "assistant" else "user"
-        calls = [_tojson(call.get("function", call)) for call in message.get("tool_calls") or ()]
+        calls = [_json(call.get("function", call)) for call in message.get("tool_calls") or ()]
         content = "\n".join(part for part in (message.get("content") or "", *calls) if part)
         if adapted and adapted[-1]["role"] == role:
             adapted[-1]["content"] += "\n\n" + content
         else:
             adapted.append({"role": role, "content": content})
     return adapted
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _tojson(
