@@ -225,12 +225,11 @@ def _is_message(value: Any) -> bool:
 
 def pieces(text: str) -> list[str]:
     """Plain text in items of PIECE_CHARACTERS or less, cut between paragraphs where one is not longer than that."""
-    found = [""]
+    found: list[str] = []
     for paragraph in text.split("\n\n"):
         part = paragraph + "\n\n"
-        if len(found[-1]) + len(part) > PIECE_CHARACTERS and found[-1]:
-            found.append("")
-        found[-1] += part
-        while len(found[-1]) > PIECE_CHARACTERS:
-            found[-1:] = [found[-1][:PIECE_CHARACTERS], found[-1][PIECE_CHARACTERS:]]
+        if found and len(found[-1]) + len(part) <= PIECE_CHARACTERS:
+            found[-1] += part
+        else:
+            found += [part[i : i + PIECE_CHARACTERS] for i in range(0, len(part), PIECE_CHARACTERS)]
     return [piece for piece in found if piece.strip()]

@@ -25,6 +25,8 @@ OVERLAP_WORDS, OVERLAP_CHARACTERS = 8, 20
 """So many words in a row (characters, in scripts without spaces) may not stand in two texts that must be disjoint."""
 BANDS, ROWS = 32, 4
 """Of 128 MinHash values: texts of similarity 0.7 are compared with probability 1 - (1 - 0.7^4)^32 = 0.9998."""
+MARGIN = 0.2
+"""Five standard deviations of a similarity of 0.7 as 128 MinHash values tell it: what they put lower is not compared."""
 _FACTOR = 0x9E3779B97F4A7C15
 """Odd, so that multiplication modulo 2^64 loses nothing."""
 
@@ -61,11 +63,14 @@ def near_duplicates(shingles: Sequence[Hashes], threshold: float = NEAR_DUPLICAT
         (n,) bool.
     """
     duplicate = np.zeros(len(shingles), bool)
+    signatures = np.array([_signature(s) for s in shingles], np.uint64).reshape(len(shingles), BANDS * ROWS)
     seen: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     for i, own in enumerate(shingles):
-        keys = _band_keys(own)
-        candidates = {j for key in keys for j in seen[key]}
-        duplicate[i] = any(jaccard(own, shingles[j]) >= threshold for j in sorted(candidates))
+        bands = signatures[i].reshape(BANDS, ROWS)
+        keys = [(band, values.tobytes()) for band, values in enumerate(bands)] if len(own) else []
+        candidates = np.array(sorted({j for key in keys for j in seen[key]}), np.int64)
+        alike = (signatures[candidates] == signatures[i]).mean(1) >= threshold - MARGIN
+        duplicate[i] = any(jaccard(own, shingles[j]) >= threshold for j in candidates[alike])
         if not duplicate[i]:
             for key in keys:
                 seen[key].append(i)
@@ -110,15 +115,14 @@ def _runs(codes: Hashes, length: int) -> Hashes:
     return total
 
 
-def _band_keys(shingles: Hashes) -> list[tuple[int, bytes]]:
-    if not len(shingles):
-        return []
+def _signature(shingles: Hashes) -> Hashes:
+    """MinHash values: the lowest of each of BANDS * ROWS random orders."""
     factors, offsets = _permutations()
     lowest = np.full(BANDS * ROWS, np.iinfo(np.uint64).max, np.uint64)
     for start in range(0, len(shingles), 4096):
         block = _mix(shingles[start : start + 4096, None] * factors + offsets)
         lowest = np.minimum(lowest, block.min(0))
-    return [(band, lowest[band * ROWS : (band + 1) * ROWS].tobytes()) for band in range(BANDS)]
+    return lowest
 
 
 def _mix(values: Hashes) -> Hashes:
