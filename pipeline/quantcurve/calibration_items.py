@@ -40,8 +40,9 @@ class Item(NamedTuple):
     def content(self, boilerplate: frozenset[str] = frozenset()) -> str:
         """All that is said, without the system messages in `boilerplate`, unless nothing else is said."""
         said = [str(m.get("content") or "") for m in self.messages if not is_boilerplate(m, boilerplate)]
-        calls = [json.dumps(m["tool_calls"], ensure_ascii=False, default=str) for m in self.messages if m.get("tool_calls")]
-        return "\n\n".join([self.text, *said, *calls] if self.text else [*said, *calls]).strip() or self.content_whole()
+        calls = [m["tool_calls"] for m in self.messages if m.get("tool_calls")]
+        parts = [self.text, *said, *(json.dumps(c, ensure_ascii=False, default=str) for c in calls)]
+        return "\n\n".join(part for part in parts if part).strip() or self.content_whole()
 
     def content_whole(self) -> str:
         """All that is said, system messages too."""

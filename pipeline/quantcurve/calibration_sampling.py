@@ -46,7 +46,7 @@ def spread(weights: Sequence[float], present: Sequence[bool]) -> Doubles:
 def whole_parts(shares: Doubles, total: int) -> NDArray[np.int64]:
     """Whole numbers in proportion to shares that add up to `total` (largest remainders)."""
     exact = shares / shares.sum() * total
-    parts = np.floor(exact).astype(np.int64)
+    parts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - parts), kind="stable")
     parts[order[: total - int(parts.sum())]] += 1
     return parts

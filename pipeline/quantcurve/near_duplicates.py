@@ -26,7 +26,7 @@ OVERLAP_WORDS, OVERLAP_CHARACTERS = 8, 20
 BANDS, ROWS = 32, 4
 """Of 128 MinHash values: texts of similarity 0.7 are compared with probability 1 - (1 - 0.7^4)^32 = 0.9998."""
 MARGIN = 0.2
-"""Five standard deviations of a similarity of 0.7 as 128 MinHash values tell it: what they put lower is not compared."""
+"""Five standard errors of a similarity of 0.7 that 128 MinHash values tell; what they put lower is not compared."""
 _FACTOR = 0x9E3779B97F4A7C15
 """Odd, so that multiplication modulo 2^64 loses nothing."""
 

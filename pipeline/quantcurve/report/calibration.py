@@ -84,7 +84,9 @@ def _lengths(result: CalibrationResult) -> RenderableType:
 def _special_tokens(result: CalibrationResult) -> RenderableType:
     from rich.text import Text
 
-    return Text(", ".join(f"{printable(t.text, 40)} {t.count:,} times" for t in result.special_tokens) or "none in the set")
+    return Text(
+        ", ".join(f"{printable(t.text, 40)} {t.count:,} times" for t in result.special_tokens) or "none in the set"
+    )
 
 
 def _line(label: str, content: RenderableType, style: str = "") -> tuple[RenderableType, RenderableType]:

@@ -117,9 +117,7 @@ def inputs_of(
     )
 
 
-def calibrate(
-    offered: Offered, settings: Calibration, seed: int, reference: Reference, session: Session
-) -> Calibrated:
+def calibrate(offered: Offered, settings: Calibration, seed: int, reference: Reference, session: Session) -> Calibrated:
     """The calibration set of a model.
 
     Items are sifted (calibration_sift), written by the model's template and tokenised (calibration_texts), drawn from
@@ -154,9 +152,7 @@ def _read(folder: Path) -> Tokens:
         return windows
 
 
-def _make(
-    inputs: CalibrationInputs, offered: Offered, model: Path, session: Session, draft: Path
-) -> CalibrationResult:
+def _make(inputs: CalibrationInputs, offered: Offered, model: Path, session: Session, draft: Path) -> CalibrationResult:
     items = [item for source in offered.sources for item in source.items]
     owners = np.repeat(np.arange(len(offered.sources)), [len(s.items) for s in offered.sources])
     fates = sift(items, [t.content for t in offered.held_out])
@@ -201,9 +197,7 @@ def _pieces(inputs: CalibrationInputs, owners: Places, texts: ItemTokens, source
     return [_Piece(i, start, stop) for i in places for start, stop in cut(len(texts.tokens[i]), longest)]
 
 
-def _entries(
-    offered: Offered, fates: Fates, texts: ItemTokens, drawn: Sequence[_Piece], packed: Packed
-) -> list[Entry]:
+def _entries(offered: Offered, fates: Fates, texts: ItemTokens, drawn: Sequence[_Piece], packed: Packed) -> list[Entry]:
     counts = np.bincount(packed.owners[packed.owners >= 0], minlength=len(drawn))
     used: Counter[int] = Counter()
     for piece, count in zip(drawn, counts, strict=True):
