@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -231,6 +232,14 @@ def test_similarity_is_that_of_the_sets_of_runs():
     sets = [{tuple(w[i : i + 5]) for i in range(36)} for w in (a, b)]
     expected = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
     assert jaccard(runs(" ".join(a), 5, 12), runs(" ".join(b), 5, 12)) == pytest.approx(expected)
+
+
+def test_thousands_of_texts_are_compared_in_seconds():
+    block = prose(30, 60)
+    shingles = [runs(f"{block} {prose(i, 60)}", 5, 12) for i in range(2000)]
+    started = time.perf_counter()
+    assert not near_duplicates.near_duplicates([*shingles, *shingles[:5]])[:2000].any()
+    assert time.perf_counter() - started < 30
 
 
 # ---- the draw ----
@@ -604,20 +613,28 @@ def test_a_model_without_a_template_gets_plain_text(tiny_place, session, monkeyp
 
 
 @pytest.mark.real
-def test_templates_that_refuse_or_cannot_be_read_are_told(tiny_place, session, monkeypatch):
+def test_templates_that_refuse_or_cannot_be_used_are_told(tiny_place, session, monkeypatch):
     asked = Calibration(mix=tiny_place.mix(chat=1, code=1), **SMALL)
     write_model(tiny_place.folder / "model.gguf", monkeypatch, "{% for %}")
     result = tiny_place.make(asked, session).result
-    assert result.chat_template == "unreadable"
-    assert any(w.startswith("the model's chat template cannot be read (") for w in result.warnings)
+    assert result.chat_template == "unusable"
+    assert any(w.startswith("the model's chat template cannot be used (") for w in result.warnings)
     rows = [{"messages": list(chat(prose(i, 8), prose(100 + i, 30), "Be brief.").messages)} for i in range(30)]
     tiny_place.write("chat", rows)
     write_model(tiny_place.folder / "model.gguf", monkeypatch, STRICT)
     result = tiny_place.make(asked, session).result
     assert any("refuses 30 chats as they are (System role not supported)" in n for n in result.notes)
     write_model(tiny_place.folder / "model.gguf", monkeypatch, "{{ raise_exception('not today') }}")
-    with pytest.raises(RecipeError, match=r"source chat-1: none of its 30 items .* the template says: not today"):
+    result = tiny_place.make(asked, session).result
+    assert "the model's chat template cannot be used (not today): chats are plain text" in result.warnings
+    picky = "{% if 'Be brief.' in messages[0].content %}{{ raise_exception('too brief') }}{% endif %}" + TEMPLATE
+    write_model(tiny_place.folder / "model.gguf", monkeypatch, picky)
+    with pytest.raises(RecipeError, match=r"source chat-1: none of its 30 items .* the template says: too brief"):
         tiny_place.make(asked, session)
+    tiny_place.write("chat", [*rows, *((prose(400 + i, 8), prose(500 + i, 20)) for i in range(30))])
+    result = tiny_place.make(asked, session).result
+    assert result.strata[0].refused == 30
+    assert "the chat template refuses 30 chats in any form (too brief): they are left out" in result.warnings
 
 
 @pytest.mark.real

@@ -137,6 +137,12 @@ def test_tools_are_the_users_where_the_template_knows_no_tools():
     assert ChatTemplate(STRICT, "", "").render_any(CALLING).refusal == "Roles must alternate user/assistant"
 
 
+def test_a_template_that_wants_a_list_of_tools_gets_an_empty_one():
+    source = "{% for tool in tools %}{{ tool.name }}{% endfor %}{{ messages[0].content }}"
+    rendered = ChatTemplate(source, "", "").render_any(PLAIN[:1])
+    assert (rendered.text, rendered.refusal) == (PLAIN[0]["content"], "'NoneType' object is not iterable")
+
+
 def test_what_refuses_everything_is_a_named_refusal():
     with pytest.raises(TemplateRefusedError, match="never"):
         ChatTemplate("{{ raise_exception('never') }}", "", "").render_any(PLAIN)

@@ -171,8 +171,8 @@ class CalibrationResult(Frozen):
     window_tokens: int
     content_hash: str
     """SHA-256 of the token ids and shape."""
-    chat_template: Literal["model", "none", "unreadable"]
-    """Whose template chats were written with; without one they are plain text."""
+    chat_template: Literal["model", "none", "unusable"]
+    """Whose template chats were written with; without one, or with one that refuses every chat, they are plain text."""
     strata: tuple[StratumCoverage, ...]
     languages: tuple[LanguageCoverage, ...]
     lengths: LengthCoverage

@@ -145,8 +145,8 @@ def warnings(entries: Sequence[Entry], result: CalibrationResult, written: Writt
     if result.special_tokens_missing:
         names = ", ".join(result.special_tokens_missing)
         found.append(f"control tokens that the chat template writes and the set has not: {names}")
-    if result.chat_template == "unreadable":
-        found.append(f"the model's chat template cannot be read ({written.refusal}): chats are plain text")
+    if result.chat_template == "unusable":
+        found.append(f"the model's chat template cannot be used ({written.refusal}): chats are plain text")
     if written.left_out:
         found.append(f"the chat template leaves out messages of {written.left_out} chats: their text is not seen")
     if refused := sum(s.refused for s in result.strata):

@@ -14,7 +14,7 @@ from quantcurve.engines.child import Child
 if TYPE_CHECKING:
     from quantcurve.engines.llamacpp_files import ChatFacts
 
-TemplateKind = Literal["model", "none", "unreadable"]
+TemplateKind = Literal["model", "none", "unusable"]
 
 
 class Written(NamedTuple):
@@ -29,7 +29,7 @@ class Written(NamedTuple):
     left_out: int = 0
     """Chats of which the template does not write every message."""
     refusal: str = ""
-    """The template's last reason to refuse a chat, or why it cannot be read."""
+    """The template's last reason to refuse a chat, or why it cannot be used."""
 
 
 class ItemTokens(NamedTuple):
@@ -67,7 +67,7 @@ def tokenize_items(items: Sequence[Item], kept: Sequence[int], model: Path, chil
 
 
 def write(items: Sequence[Item], kept: Sequence[int], source: str | None, bos: str, eos: str) -> Written:
-    """Items as text.
+    """Items as text; chats are plain text if there is no template, or one that is no template or refuses every chat.
 
     Args:
         items: all of them.
@@ -81,19 +81,21 @@ def write(items: Sequence[Item], kept: Sequence[int], source: str | None, bos: s
     try:
         template = ChatTemplate(source, bos, eos) if source else None
     except TemplateRefusedError as error:
-        return Written({}, plain | _without_template(chats), "unreadable", refusal=str(error))
+        return Written({}, plain | _without_template(chats), "unusable", refusal=str(error))
     if template is None:
         return Written({}, plain | _without_template(chats), "none")
     texts, adapted, left_out, refusal = {}, 0, 0, ""
     for i, item in chats.items():
         try:
-            rendered = template.render_any(item.messages, item.tools)
+            rendered = template.render_any(item.messages, item.tools or None)
         except TemplateRefusedError as error:
             refusal = str(error)
             continue
         texts[i] = rendered.text
         adapted, left_out = adapted + bool(rendered.refusal), left_out + bool(rendered.left_out)
         refusal = rendered.refusal or refusal
+    if chats and not texts:
+        return Written({}, plain | _without_template(chats), "unusable", refusal=refusal)
     return Written(texts, plain, "model", adapted, left_out, refusal)
 
 

@@ -81,7 +81,7 @@ class ChatTemplate:
     def render(
         self, messages: Sequence[Message], tools: Sequence[Any] | None = None, add_generation_prompt: bool = False
     ) -> str:
-        """What transformers' apply_chat_template gives for the same messages.
+        """What transformers' apply_chat_template gives for the same messages and tools.
 
         Raises:
             TemplateRefusedError: the template raised an exception.
@@ -89,7 +89,7 @@ class ChatTemplate:
         try:
             return self._template.render(
                 messages=[dict(m) for m in messages],
-                tools=list(tools) if tools else None,
+                tools=None if tools is None else list(tools),
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 bos_token=self._bos,
@@ -111,7 +111,7 @@ class ChatTemplate:
             text = self.render(messages, tools, prompt)
         except TemplateRefusedError as error:
             messages, refusal = adapt(messages), str(error)
-            text = self.render(messages, None, prompt)
+            text = self.render(messages, (), prompt)
         contents = [m["content"].strip() for m in messages if isinstance(m.get("content"), str)]
         # Some templates write the answers of tools as JSON.
         lost = sum(c not in text and _tojson(c)[1:-1] not in text for c in contents)
