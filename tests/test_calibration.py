@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -652,11 +653,14 @@ def test_what_is_missing_is_told_in_words(tiny_place, session):
 
 
 @pytest.mark.real
-def test_a_long_item_is_drawn_in_pieces(tiny_place, session):
-    tiny_place.write("chat", [(prose(1, 30), prose(2, 4000)), *((prose(i, 8), prose(50 + i, 20)) for i in range(20))])
-    result = tiny_place.make(Calibration(mix=tiny_place.mix(chat=1), **SMALL), session).result
-    assert result.lengths.longest > 10 * 64 * 4
-    assert result.strata[0].used >= 2, "the long item has not taken the whole set"
+def test_a_long_item_is_drawn_in_pieces_from_all_its_length(tiny_place, session):
+    tiny_place.write("chat", [(" ".join(f"w{i}" for i in range(4000)), "yes")])
+    made = tiny_place.make(Calibration(mix=tiny_place.mix(chat=1), **SMALL), session)
+    tokens = tiny.vocabulary(300)[0]
+    text = "".join(tokens[t] for t in made.windows.ravel()).replace(tiny.byte_letters()[32], " ")
+    seen = {int(n) for n in re.findall(r" w(\d+) ", text)}
+    assert made.result.lengths.longest > 8 * SMALL["tokens"]
+    assert min(seen) < 1500 and max(seen) > 2500, "not the beginning alone"
 
 
 def test_chats_without_a_template_are_the_contents_of_their_messages():
