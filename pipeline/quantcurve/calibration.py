@@ -126,6 +126,8 @@ class StratumCoverage(Frozen):
     """Of the set's tokens, 0 to 1."""
     tokens: int
     wanted_tokens: int
+    available_tokens: int
+    """Of all items that may be used."""
     offered: int
     """Items of all sources."""
     used: int

@@ -29,7 +29,7 @@ MISSING = {
     "safety_refusal": "no safety or refusal texts: expect refusals to change",
 }
 SHORT_OF = 0.97
-"""A stratum that reached less of the tokens it was to have is short."""
+"""A set with less of the tokens it was to have is short."""
 
 
 class Entry(NamedTuple):
@@ -68,6 +68,7 @@ def strata_coverage(
                 reached_share=tokens / total,
                 tokens=tokens,
                 wanted_tokens=int(asked),
+                available_tokens=sum(e.tokens for e in own),
                 offered=len(own),
                 used=sum(e.used > 0 for e in own),
                 duplicates=counts[Fate.DUPLICATE],
@@ -111,9 +112,9 @@ def notes(offered: Offered, result: CalibrationResult, written: Written) -> tupl
     """How the set was made, where that is not plain."""
     found = [_spread_note(offered, name) for name in offered.spread]
     found += [
-        f"{s.name}: {s.tokens:,} of {s.wanted_tokens:,} tokens wanted: its texts are used up, and none is repeated"
+        f"{s.name}: its texts have {s.available_tokens:,} of {s.wanted_tokens:,} tokens wanted, and none is repeated"
         for s in result.strata
-        if s.tokens < SHORT_OF * s.wanted_tokens
+        if s.available_tokens < s.wanted_tokens
     ]
     found += [f"{s.name}: {MOST_ITEMS:,} of {s.records:,} records were sampled" for s in offered.sources if _cut(s)]
     if written.kind == "none":

@@ -173,8 +173,9 @@ def _make(inputs: CalibrationInputs, offered: Offered, model: Path, session: Ses
 
 
 def _draw(inputs: CalibrationInputs, owners: Places, texts: ItemTokens, wanted: Places) -> list[_Piece]:
-    """What goes into the set: stratum after stratum, in random order within each."""
-    drawn: list[_Piece] = []
+    """What goes into the set: stratum after stratum, in random order within each; the largest comes last, since the
+    rest that fills no window is dropped."""
+    strata: list[list[_Piece]] = []
     for number, (stratum, budget) in enumerate(zip(inputs.strata, wanted, strict=True)):
         members = [k for k, s in enumerate(inputs.sources) if s.stratum == stratum.name]
         pieces = [_pieces(inputs, owners, texts, k) for k in members]
@@ -187,8 +188,9 @@ def _draw(inputs: CalibrationInputs, owners: Places, texts: ItemTokens, wanted: 
             taken = zip(chosen.items, chosen.tokens, strict=True)
             mine += [own[i]._replace(stop=own[i].start + int(tokens)) for i, tokens in taken]
         order = np.random.default_rng([inputs.seed, 2, number]).permutation(len(mine))
-        drawn += [mine[i] for i in order]
-    return drawn
+        strata.append([mine[i] for i in order])
+    strata.sort(key=lambda own: sum(p.stop - p.start for p in own))
+    return [piece for own in strata for piece in own]
 
 
 def _pieces(inputs: CalibrationInputs, owners: Places, texts: ItemTokens, source: int) -> list[_Piece]:
