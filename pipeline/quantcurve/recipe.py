@@ -20,6 +20,7 @@ from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import RecipeError
+from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.records import Frozen
 
 STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_context", "safety_refusal", "tool_use")
@@ -181,17 +182,24 @@ class GgufVariant(Frozen):
 class Variants(Frozen):
     """Which variants are made."""
 
-    gguf: tuple[GgufVariant, ...] = Field(min_length=1)
+    gguf: tuple[GgufVariant, ...] = Field((), description="for llama.cpp")
+    openvino: tuple[OpenVinoVariant, ...] = Field((), description="for Intel CPUs, GPUs and NPUs")
 
-    @field_validator("gguf")
-    @classmethod
-    def _check(cls, values: tuple[GgufVariant, ...]) -> tuple[GgufVariant, ...]:
-        labels = [v.label for v in values]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of all variants, in order."""
+        return (*(v.label for v in self.gguf), *(v.label for v in self.openvino))
+
+    @model_validator(mode="after")
+    def _check(self) -> Variants:
+        labels = self.labels
+        if not labels:
+            raise PydanticCustomError("empty", "no variants: list some under gguf or openvino")
         if repeated := {n for n in labels if labels.count(n) > 1}:
             raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
-        if taken := {"reference"} & {n.casefold() for n in labels}:
+        if taken := {"reference", "ov-reference"} & {n.casefold() for n in labels}:
             raise PydanticCustomError("reserved", "a variant cannot be named '{name}'", {"name": taken.pop()})
-        return values
+        return self
 
 
 class Imatrix(Frozen):

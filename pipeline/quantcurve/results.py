@@ -13,6 +13,7 @@ from quantcurve.records import (
     EngineIdentity,
     Frozen,
     ImatrixResult,
+    LlamaCppEffective,
     MachineFacts,
     ModelFile,
     Provenance,
@@ -173,7 +174,7 @@ class VariantResult(Frozen):
     """Everything measured about one variant."""
 
     name: str
-    engine: Literal["llama.cpp"] = "llama.cpp"
+    engine: Literal["llama.cpp", "OpenVINO"] = "llama.cpp"
     status: Literal["measured", "failed"]
     failure: str | None = None
     log: str | None = None
@@ -219,8 +220,12 @@ class RunResult(Frozen):
     """Hash of everything that determines the figures."""
     recipe_text: str
     engine: EngineIdentity
-    scoring_config: EffectiveConfig
-    timing_config: EffectiveConfig | None = None
+    """llama.cpp."""
+    openvino: EngineIdentity | None = None
+    """OpenVINO, where the recipe has variants for it."""
+    scoring_config: LlamaCppEffective
+    """Of the reference."""
+    timing_config: LlamaCppEffective | None = None
     workload: Workload | None = None
     machine: MachineFacts
     texts: tuple[TextResult, ...]

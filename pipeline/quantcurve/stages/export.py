@@ -52,7 +52,7 @@ class Ir(NamedTuple):
     """An IR in a folder, ready to open."""
 
     name: str
-    folder: Path
+    path: Path
     file: ModelFile
     runtime: OpenVinoRuntime
     entry: OpenVinoVariant | None
@@ -82,7 +82,26 @@ def export(reference: Reference, session: Session) -> Ir:
     inputs = ExportInputs(reference_hash=reference.step.file.content_hash, packages=packages())
     step, artifact = session.make("export", inputs, IrStep, partial(_export, reference, session))
     session.progress(Event("export", 1, 1, FLOOR))
-    return Ir(FLOOR, artifact.folder, step.file, OpenVinoRuntime(execution="accuracy"), None)
+    return _floor(artifact.folder, step)
+
+
+def find(reference: Reference, session: Session) -> Ir | None:
+    """The float32 IR if the store has it; writes nothing."""
+    inputs = ExportInputs(reference_hash=reference.step.file.content_hash, packages=packages())
+    found = session.peek("export", inputs, IrStep)
+    return _floor(found[1], found[0]) if found else None
+
+
+def find_variant(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, session: Session) -> Ir | None:
+    """A variant's IR if the store has it; writes nothing."""
+    if entry.weights == "F32":
+        return Ir(entry.label, source.path, source.file, entry.as_run, entry)
+    found = session.peek("compress", compress_inputs(source, entry, calibration), IrStep)
+    return Ir(entry.label, found[1], found[0].file, entry.as_run, entry) if found else None
+
+
+def _floor(folder: Path, step: IrStep) -> Ir:
+    return Ir(FLOOR, folder, step.file, OpenVinoRuntime(execution="accuracy"), None)
 
 
 def compress(
@@ -119,7 +138,7 @@ def compress_inputs(source: Ir, entry: OpenVinoVariant, calibration: Calibration
 
 def _made(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, session: Session) -> Ir:
     if entry.weights == "F32":
-        return Ir(entry.label, source.folder, source.file, entry.as_run, entry)
+        return Ir(entry.label, source.path, source.file, entry.as_run, entry)
     if entry.data_aware and calibration is None:
         raise BackendError(f"{entry.label}: it needs calibration texts; give the recipe a calibration")
     inputs = compress_inputs(source, entry, calibration)
@@ -146,7 +165,7 @@ def _compress(
     windows = calibration.windows if calibration and entry.data_aware else None
     statistics = draft / "statistics"
     with Child(entry.label, session.log(entry.label)) as child:
-        child.call(openvino_compress.compress, source.folder, draft, entry, windows, statistics)
+        child.call(openvino_compress.compress, source.path, draft, entry, windows, statistics)
     shutil.rmtree(statistics, ignore_errors=True)
     return IrStep(file=openvino_ir.model_file(draft, session.store.hash_file))
 
