@@ -13,7 +13,7 @@ from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
 from quantcurve.recipe import LoadedRecipe, Recipe
 from quantcurve.records import Frozen, ImatrixResult, LlamaCppEffective
-from quantcurve.results import CacheFigures, Divergence, Missing, ReferenceResult, RunResult, Slice, VariantResult
+from quantcurve.results import CacheFigures, Divergence, LossSplit, Missing, ReferenceResult, RunResult, Slice, VariantResult
 from quantcurve.session import Session
 from quantcurve.stages import export, figures, frontier, resolve, screen, tokenize
 from quantcurve.stages.benchmark import Timed
@@ -45,7 +45,14 @@ class Parts(NamedTuple):
 
 
 Made = resolve.Variant | export.Ir | resolve.Failed
-Caches = Mapping[str, tuple[CacheFigures, ...] | Missing]
+
+
+class Losses(NamedTuple):
+    """What parts of the variants' losses are due to, by name."""
+
+    caches: Mapping[str, tuple[CacheFigures, ...] | Missing]
+    splits: Mapping[str, LossSplit | Missing]
+
 
 
 def variants(
@@ -53,11 +60,11 @@ def variants(
     made: Sequence[Made],
     windowed: Sequence[tokenize.Windowed],
     screened: screen.Screened,
-    caches: Caches,
+    losses: Losses,
     timed: Timed | None,
 ) -> tuple[list[VariantResult], tuple[str, ...]]:
     """All variants with their figures, on or behind the Pareto front, and warnings about the machine's noise."""
-    judged = [_judged(item, made, windowed, screened, caches, timed) for item in made]
+    judged = [_judged(item, made, windowed, screened, losses, timed) for item in made]
     points = [_point(v, screened) for v in judged if v.verdict and v.verdict.decision != "discard"]
     standings = {s.name: s for s in frontier.pareto(points, screened.route)}
     placed = [v.model_copy(update=standing._asdict()) if (standing := standings.get(v.name)) else v for v in judged]
@@ -110,7 +117,7 @@ def _judged(
     made: Sequence[Made],
     windowed: Sequence[tokenize.Windowed],
     screened: screen.Screened,
-    caches: Caches,
+    losses: Losses,
     timed: Timed | None,
 ) -> VariantResult:
     """A variant's figures and verdict, before it is placed among the others."""
@@ -138,7 +145,8 @@ def _judged(
         speed=timed.speeds[item.name] if timed else NOT_ASKED,
         scoring_config=screened.configs[item.name],
         timing_config=timed.configs[item.name] if timed else None,
-        kv_cache=caches.get(item.name, ()),
+        kv_cache=losses.caches.get(item.name, ()),
+        loss_split=losses.splits.get(item.name),
         notes=_notes(item, made),
     )
 

@@ -12,14 +12,16 @@ import numpy as np
 
 from quantcurve import machine, sources
 from quantcurve.engines.child import Child
+from quantcurve.engines.gguf_file import TensorInfo
 from quantcurve.errors import BackendError
 from quantcurve.lookup import Known, look_up
 from quantcurve.metrics import sequential
 from quantcurve.recipe import Benchmark, GgufVariant, LoadedRecipe, Recipe, at
-from quantcurve.recipe_openvino import WEIGHTS
+from quantcurve.recipe_openvino import WEIGHTS, width_refusal
 from quantcurve.records import Frozen
 from quantcurve.run import Where, open_session, openvino_names
 from quantcurve.session import Session
+from quantcurve.stages import export
 from quantcurve.stages.export import FLOOR
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
 from quantcurve.stages.scoring import REFERENCE
@@ -86,6 +88,8 @@ class _Sizes(NamedTuple):
     weights: int
     reference: int
     variants: dict[str, int | str]
+    tensors: tuple[TensorInfo, ...] = ()
+    """Of the reference's file, where that is known."""
 
 
 def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
@@ -158,7 +162,7 @@ def _sizes(located: sources.Located, known: Known, recipe: Recipe, session: Sess
         sizes = child.call(llamacpp_quantize.planned_sizes, path, specs)
     weights = sum(t.weights for t in header.tensors)
     reference = known.reference.step.file.size_bytes if known.reference else 2 * weights
-    return _Sizes(weights, reference, dict(zip(labels, sizes, strict=True)))
+    return _Sizes(weights, reference, dict(zip(labels, sizes, strict=True)), header.tensors)
 
 
 def _imatrix_step(recipe: Recipe, known: Known, sizes: _Sizes, rates: _Rates) -> PlannedStep:
@@ -199,6 +203,7 @@ def _openvino_steps(recipe: Recipe, sizes: _Sizes, known: Known) -> Iterator[Pla
             cached=variant.label in known.models,
             disk_bytes=int(weights * BITS[variant.weights] / 8) if variant.weights != "F32" else 0,
             seconds=weights / (DATA_AWARE_WEIGHTS_PER_S if variant.data_aware else COMPRESS_WEIGHTS_PER_S),
+            note=width_refusal(variant, export.widths(sizes.tensors, variant)) or "",
         )
 
 

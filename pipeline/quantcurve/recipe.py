@@ -225,6 +225,14 @@ class KvCache(Frozen):
     short_windows: WindowCount = Field(32, description="at most so many windows of windows.tokens")
 
 
+class OpenVino(Frozen):
+    """How OpenVINO variants are looked into."""
+
+    split_windows: WindowCount | None = Field(
+        8, description="windows on which a loss is split into weights, activations and KV cache; null: not at all"
+    )
+
+
 class Recipe(Frozen):
     """One model, its variants, and how they are measured."""
 
@@ -236,6 +244,7 @@ class Recipe(Frozen):
     screen: Screen = Screen()
     imatrix: Imatrix = Imatrix()
     kv_cache: KvCache = KvCache()
+    openvino: OpenVino = OpenVino()
     engine: EngineSettings = EngineSettings()
     benchmark: Benchmark | None = Field(Benchmark(), description="null leaves speed out")
     seed: int = Field(0, ge=0, le=2**31 - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -20,6 +21,8 @@ FLOATS = ("FP8_E4M3", "FP4")
 WEIGHTS = (*UNCOMPRESSED, *INT8, *INTEGER_4_BIT, *LOOKUP, *MICROSCALING, *FLOATS)
 """F32 and F16 store the weights as they are; W4A8 is INT4_SYM with activations quantised to 8 bits as they come; the
 rest are modes of nncf.compress_weights."""
+DEFAULT_GROUP = 128
+"""Of the formats below 8 bits, unless they fix another (nncf/quantization/algorithms/weight_compression/algorithm.py)."""
 GROUP_SIZES = {"MXFP4": 32, "MXFP8_E4M3": 32, "NVFP4": 16}
 """Group sizes that a format fixes."""
 W4A8_GROUP = 32
@@ -156,6 +159,28 @@ def refusal(variant: OpenVinoVariant) -> str | None:
     if variant.gptq and variant.lora_correction:
         return "NNCF takes gptq or lora_correction, not both"
     return _group_refusal(variant) or _mixture_refusal(variant)
+
+
+def width_refusal(variant: OpenVinoVariant, widths: Mapping[str, int]) -> str | None:
+    """Why NNCF would refuse a variant of a model, or None: layers whose width is no multiple of the group.
+
+    Args:
+        variant: of which; one whose fallback is not `error` is never refused.
+        widths: input width of every layer that would be compressed, by its name.
+    """
+    if variant.weights in (*UNCOMPRESSED, *INT8) or variant.group_size_fallback != "error":
+        return None
+    group = GROUP_SIZES.get(variant.weights, variant.group_size or DEFAULT_GROUP)
+    odd = [name for name, width in widths.items() if group > 0 and width % group]
+    if not odd:
+        return None
+    fitting = [size for size in (128, 64, 32, 16) if all(width % size == 0 for width in widths.values())]
+    smaller = f"group_size: {fitting[0]}, or " if fitting and variant.weights not in GROUP_SIZES else ""
+    more = f" and {len(odd) - 1} more layers" if len(odd) > 1 else ""
+    return (
+        f"a group of {group} does not divide the {widths[odd[0]]} columns of {odd[0]}{more}: give {smaller}"
+        "group_size_fallback: adjust"
+    )
 
 
 def _group_refusal(variant: OpenVinoVariant) -> str | None:

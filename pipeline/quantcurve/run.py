@@ -10,9 +10,9 @@ from quantcurve import assemble, machine
 from quantcurve.engines import llamacpp, openvino
 from quantcurve.errors import RecipeError
 from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Recipe, Windows, at
-from quantcurve.results import RunResult
+from quantcurve.results import LossSplit, Missing, RunResult
 from quantcurve.session import Event, Progress, Session
-from quantcurve.stages import benchmark, export, imatrix, kv_cache, resolve, screen, tokenize
+from quantcurve.stages import benchmark, export, imatrix, kv_cache, loss_split, resolve, screen, tokenize
 from quantcurve.stages.route import route
 from quantcurve.stages.scoring import REFERENCE, Model
 from quantcurve.store import Store
@@ -95,12 +95,32 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) ->
     measured = [m for m in models if m.name not in screened.failed]
     with session.timed("kv_cache"):
         caches = kv_cache.measure(original, measured, contexts, session)
+    with session.timed("loss_split"):
+        splits = _splits(recipe, original, measured, windowed, screened, session)
     with session.timed("benchmark"):
         timed = benchmark.benchmark(recipe, recipe.benchmark, [original, *measured], session)
     with session.timed("frontier"):
-        variants, warnings = assemble.variants(recipe, made, windowed, screened, caches, timed)
+        variants, warnings = assemble.variants(recipe, made, windowed, screened, assemble.Losses(caches, splits), timed)
     parts = assemble.Parts(reference, matrix.result if matrix else None, windowed, screened, timed)
     return assemble.record(loaded, session, parts, variants, warnings)
+
+
+def _splits(
+    recipe: Recipe,
+    reference: Model,
+    variants: Sequence[Model],
+    windowed: Sequence[tokenize.Windowed],
+    screened: screen.Screened,
+    session: Session,
+) -> dict[str, LossSplit | Missing]:
+    """Where the OpenVINO variants' losses come from, if the recipe asks."""
+    windows = recipe.openvino.split_windows
+    if windows is None:
+        return {}
+    config = session.scoring_config(recipe.engine, recipe.windows.tokens)
+    compared = [v for v in variants if v.name != export.FLOOR]
+    task = loss_split.Task(reference, compared, windowed, screened.route, windows, config)
+    return loss_split.measure(task, screened.configs, session)
 
 
 def reference_model(reference: resolve.Reference) -> Model:

@@ -19,7 +19,7 @@ from quantcurve.store import Artifact, Store
 Result = TypeVar("Result", bound=BaseModel)
 STAGES = (
     *("resolve", "tokenize", "imatrix", "quantize", "export", "compress"),
-    *("screen", "kv_cache", "benchmark", "frontier"),
+    *("screen", "kv_cache", "loss_split", "benchmark", "frontier"),
 )
 
 

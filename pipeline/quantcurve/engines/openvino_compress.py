@@ -86,11 +86,11 @@ def passes(model: Any, variant: OpenVinoVariant, statistics: Path | None) -> Ite
     for rule in variant.layers:
         if rule.weights not in UNCOMPRESSED:
             others = [node for node, name in layers.items() if assigned.get(name) != rule]
-            yield _plain_arguments(rule.weights, rule.group_size, variant, others)
+            yield plain_arguments(rule.weights, rule.group_size, variant, others)
     kept = [node for node, name in layers.items() if name in assigned and assigned[name].weights in UNCOMPRESSED]
     arguments = _optimum_arguments(variant, statistics) if variant.mode in OPTIMUM else None
     if arguments is None:
-        arguments = _plain_arguments(variant.mode, variant.group_size, variant, kept)
+        arguments = plain_arguments(variant.mode, variant.group_size, variant, kept)
     elif kept:
         arguments["ignored_scope"] = nncf.IgnoredScope(names=kept, validate=False)
     yield arguments
@@ -122,7 +122,7 @@ def _optimum_arguments(variant: OpenVinoVariant, statistics: Path | None) -> dic
     return {name: value for name, value in arguments.items() if name != "weight_only"}
 
 
-def _plain_arguments(
+def plain_arguments(
     mode: str, group_size: int | None, variant: OpenVinoVariant, ignored: Sequence[str]
 ) -> dict[str, Any]:
     arguments: dict[str, Any] = {"mode": nncf.CompressWeightsMode(mode.lower())}

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from quantcurve import disk
 from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
+from quantcurve.engines.gguf_file import TensorInfo
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.records import Frozen, ModelFile
@@ -134,6 +135,14 @@ def compress_inputs(source: Ir, entry: OpenVinoVariant, calibration: Calibration
         calibration_hash=calibration.content_hash if calibration and entry.data_aware else None,
         packages=packages(),
     )
+
+
+def widths(tensors: Sequence[TensorInfo], entry: OpenVinoVariant) -> dict[str, int]:
+    """Input width of every layer that a variant compresses, by its name in the reference's file: not the embedding
+    and the head, which have a format of their own unless the variant is for all layers."""
+    apart = () if entry.all_layers else ("token_embd.", "output.")
+    matrices = (t for t in tensors if len(t.shape) == 2 and t.name.endswith(".weight"))
+    return {t.name: t.shape[0] for t in matrices if not t.name.startswith(apart)}
 
 
 def _made(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, session: Session) -> Ir:
