@@ -177,7 +177,7 @@ def speed(bench: Bench) -> None:
 
 
 def race(options: argparse.Namespace) -> Race:
-    """Run the wanted sections of one model."""
+    """Run the wanted sections of one model; --json has what is measured so far after each."""
     load_average = psutil.getloadavg()[0]
     sections = {"ppl": perplexity, "kl": divergence, "early": early, "speed": speed}
     with tempfile.TemporaryDirectory(prefix="quantcurve-race-", dir=options.work) as folder:
@@ -185,6 +185,15 @@ def race(options: argparse.Namespace) -> Race:
         for name in SECTIONS:
             if name in options.only:
                 sections[name](bench)
+                found = record(bench, load_average)
+                if options.json:
+                    options.json.write_text(found.model_dump_json(indent=1) + "\n")
+    return found
+
+
+def record(bench: Bench, load_average: float) -> Race:
+    """What was measured, and where."""
+    options = bench.options
     digest = hashlib.sha256(options.text.read_bytes()).hexdigest()[:12]
     return Race(
         model=options.label or Path(options.model).stem,
@@ -242,10 +251,7 @@ def main() -> int:
     if options.render:
         print(render(*options.render), end="")
         return 0
-    found = race(options)
-    if options.json:
-        options.json.write_text(found.model_dump_json(indent=1) + "\n")
-    shown = table([found])
+    shown = table([race(options)])
     print(shown, end="")
     return int("| fail |" in shown)
 
