@@ -279,7 +279,15 @@ def nncf_refuses(variant: OpenVinoVariant) -> bool:
 @pytest.mark.parametrize("weights", [w for w in WEIGHTS if w not in {"F32", "F16", "W4A8"}])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"group_size": 64}, {"ratio": 0.5}, {"all_layers": True}, {"awq": True}, {"backup": "int8_sym"}, {"gptq": True}],
+    [
+        {},
+        {"group_size": 64},
+        {"ratio": 0.5},
+        {"all_layers": True},
+        {"awq": True},
+        {"backup": "int8_sym"},
+        {"gptq": True},
+    ],
     ids=str,
 )
 def test_what_nncf_refuses_is_refused_with_the_recipe(weights: str, options: dict[str, object]):

@@ -13,7 +13,16 @@ from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
 from quantcurve.recipe import LoadedRecipe, Recipe
 from quantcurve.records import Frozen, ImatrixResult, LlamaCppEffective
-from quantcurve.results import CacheFigures, Divergence, LossSplit, Missing, ReferenceResult, RunResult, Slice, VariantResult
+from quantcurve.results import (
+    CacheFigures,
+    Divergence,
+    LossSplit,
+    Missing,
+    ReferenceResult,
+    RunResult,
+    Slice,
+    VariantResult,
+)
 from quantcurve.session import Session
 from quantcurve.stages import export, figures, frontier, resolve, screen, tokenize
 from quantcurve.stages.benchmark import Timed
@@ -52,7 +61,6 @@ class Losses(NamedTuple):
 
     caches: Mapping[str, tuple[CacheFigures, ...] | Missing]
     splits: Mapping[str, LossSplit | Missing]
-
 
 
 def variants(

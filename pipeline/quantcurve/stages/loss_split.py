@@ -43,9 +43,7 @@ class Task(NamedTuple):
     config: LlamaCppConfig
 
 
-def measure(
-    task: Task, configs: dict[str, EffectiveConfig], session: Session
-) -> dict[str, LossSplit | Missing]:
+def measure(task: Task, configs: dict[str, EffectiveConfig], session: Session) -> dict[str, LossSplit | Missing]:
     """The split of every OpenVINO variant, by name.
 
     Args:
