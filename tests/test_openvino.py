@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from quantcurve.engines.base import LlamaCppConfig, OpenVinoRuntime, ReferenceScratch, Tokens, TokenScores
+from quantcurve.engines.base import (
+    LlamaCppConfig,
+    OpenVinoConfig,
+    OpenVinoRuntime,
+    ReferenceScratch,
+    Tokens,
+    TokenScores,
+)
 from quantcurve.engines.child import Child
 from quantcurve.engines.opening import open_model
 from quantcurve.errors import BackendError, ModelFileError, RecipeError
@@ -83,8 +89,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, windows: Tokens, reference: ReferenceScratch) -> Iterator[Bench]:
-    yield Bench(tmp_path, windows, reference)
+def bench(tmp_path: Path, windows: Tokens, reference: ReferenceScratch) -> Bench:
+    return Bench(tmp_path, windows, reference)
 
 
 def read_back(path: Path) -> ModelFile:
@@ -94,7 +100,7 @@ def read_back(path: Path) -> ModelFile:
 
 
 def test_the_float32_ir_is_the_reference_but_for_rounding(bench: Bench, ir: Path):
-    assert bench.kl(ir) < 1e-7
+    assert bench.kl(ir) < 1e-5  # llama.cpp multiplies F16 weights by activations rounded to F16
     file = read_back(ir)
     assert [t.type for t in file.types] == ["f32"] and file.bits_per_weight == 32
 
@@ -140,10 +146,25 @@ def test_the_configuration_is_read_back_from_the_compiled_model(bench: Bench, ir
     assert (found.key_cache_precision, found.dynamic_quantization_group) == ("f32", 0)
 
 
+def test_a_setting_that_the_device_does_not_run_is_refused(bench: Bench, ir: Path):
+    from pydantic import ValidationError
+
+    with pytest.raises(ValidationError, match="accuracy sets all precisions"):
+        OpenVinoRuntime(execution="accuracy", kv_cache="u8")
+    config = OpenVinoConfig.model_construct(
+        threads=2,
+        window_tokens=TOKENS,
+        runtime=OpenVinoRuntime.model_construct(**{**dict(EXACT), "kv_cache": "u8"}),
+    )
+    with pytest.raises(BackendError, match=r"runtime\.kv_cache: u8 was asked for, and the device runs f32"):
+        open_model(ir, config, "ir", bench.folder / "log")
+
+
 def test_a_quantised_cache_costs_something(bench: Bench, ir: Path):
     """In a single pass over the window it would not: attention sees its own keys and values as they are."""
     exact = bench.kl(ir, EXACT)
-    with_u8 = bench.kl(ir, EXACT.model_copy(update={"kv_cache": "u8"}))
+    runtime = OpenVinoRuntime(inference_precision="f32", dynamic_quantization_group=0, kv_cache="u8")
+    with_u8 = bench.kl(ir, runtime)
     assert with_u8 > 10 * exact
 
 
@@ -164,7 +185,7 @@ FORMATS = [
     ({"weights": "NF4", "group_size": 64}, {"nf4", "u8"}),
     ({"weights": "INT4_SYM", "group_size": 64, "ratio": 0.5, "backup": "int8_sym"}, {"i4", "i8"}),
     ({"weights": "FP8_E4M3", "group_size": 64}, {"f8e4m3"}),
-    ({"weights": "MXFP4"}, {"f4e2m1", "u8"}),
+    ({"weights": "MXFP4"}, {"f4e2m1", "f8e4m3"}),
     ({"weights": "INT4_SYM", "group_size": 64, "awq": True, "scale_estimation": True}, {"i4", "u8"}),
     ({"weights": "INT4_SYM", "group_size": 64, "gptq": True}, {"i4", "u8"}),
     ({"weights": "INT4_SYM", "group_size": 64, "lora_correction": True}, {"i4", "u8"}),

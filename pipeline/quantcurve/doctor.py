@@ -266,9 +266,9 @@ def _openvino() -> Check:
     name = "OpenVINO (optional: openvino)"
     try:
         openvino.require()
-        with tempfile.TemporaryDirectory(prefix="quantcurve-doctor-") as folder:
-            with Child("OpenVINO", Path(folder) / "log") as child:
-                found = child.call(openvino_devices)
+        folder = tempfile.TemporaryDirectory(prefix="quantcurve-doctor-")
+        with folder as place, Child("OpenVINO", Path(place) / "log") as child:
+            found = child.call(openvino_devices)
     except PrerequisiteError as error:
         finding = f"{error.args[0]}; needed only for variants.openvino"
         return Check(name=name, status="warning", finding=finding, fix=error.fix)

@@ -22,7 +22,7 @@ WEIGHTS = (*UNCOMPRESSED, *INT8, *INTEGER_4_BIT, *LOOKUP, *MICROSCALING, *FLOATS
 """F32 and F16 store the weights as they are; W4A8 is INT4_SYM with activations quantised to 8 bits as they come; the
 rest are modes of nncf.compress_weights."""
 DEFAULT_GROUP = 128
-"""Of the formats below 8 bits, unless they fix another (nncf/quantization/algorithms/weight_compression/algorithm.py)."""
+"""Of NNCF's formats below 8 bits, unless they fix another."""
 GROUP_SIZES = {"MXFP4": 32, "MXFP8_E4M3": 32, "NVFP4": 16}
 """Group sizes that a format fixes."""
 W4A8_GROUP = 32

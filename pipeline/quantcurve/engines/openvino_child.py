@@ -101,9 +101,23 @@ def open_model(path: Path, config: OpenVinoConfig) -> OpenVinoEffective:
     global _model
     close_model()
     require_device(config.runtime.device)
-    model = Model(path, config)
-    _model = model
-    return effective(model)
+    _model = Model(path, config)
+    found = effective(_model)
+    _check_granted(config, found)
+    return found
+
+
+def _check_granted(config: OpenVinoConfig, found: OpenVinoEffective) -> None:
+    """A device may take a setting and run another one without a word: measured would be what nobody asked for."""
+    runtime = config.runtime
+    pairs = (
+        ("inference_precision", runtime.inference_precision, found.inference_precision),
+        ("kv_cache", runtime.kv_cache, found.key_cache_precision),
+        ("dynamic_quantization_group", runtime.dynamic_quantization_group, found.dynamic_quantization_group),
+    )
+    for name, asked, got in pairs:
+        if asked is not None and asked != got:
+            raise BackendError(f"runtime.{name}: {asked} was asked for, and the device runs {got}; leave it out")
 
 
 def close_model() -> None:
@@ -168,9 +182,7 @@ def effective(model: Model) -> OpenVinoEffective:
         threads=int(text("INFERENCE_NUM_THREADS", "0")),
         streams=int(text("NUM_STREAMS", "1")),
         execution_mode=execution,
-        inference_precision="float32"
-        if precision in {"dynamic", "dynamic "} and execution == "ACCURACY"
-        else precision,
+        inference_precision="f32" if precision == "dynamic" and execution == "ACCURACY" else precision,
         key_cache_precision=key,
         value_cache_precision=value,
         dynamic_quantization_group=int(text("DYNAMIC_QUANTIZATION_GROUP_SIZE", "0")),

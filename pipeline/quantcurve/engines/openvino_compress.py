@@ -31,7 +31,7 @@ OPTIMUM = {
     "MXFP4": ("mxfp4", False),
 }
 """Formats that optimum-intel has a configuration for: the type it gives them, and whether they are symmetric."""
-REFUSALS = (nncf.InternalError, nncf.ValidationError, nncf.ParameterNotSupportedError)
+REFUSALS = tuple(e for e in vars(nncf.errors).values() if isinstance(e, type) and issubclass(e, Exception))
 CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
@@ -60,14 +60,8 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Toke
     try:
         for arguments in calls:
             model = nncf.compress_weights(model, dataset=dataset if arguments is calls[-1] else None, **arguments)
-    except (
-        nncf.InternalError,
-        nncf.ValidationError,
-        nncf.ParameterNotSupportedError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        raise BackendError(f"{variant.label}: NNCF cannot compress it: {error}") from error
+    except (*REFUSALS, RuntimeError, ValueError) as error:
+        raise BackendError(f"{variant.label}: NNCF cannot compress it: {str(error).strip()}") from error
     unpin_cache(model)
     ov.save_model(model, target / MODEL, compress_to_fp16=False)
     if variant.mode in OPTIMUM and not variant.layers:
@@ -125,6 +119,7 @@ def _optimum_arguments(variant: OpenVinoVariant, statistics: Path | None) -> dic
 def plain_arguments(
     mode: str, group_size: int | None, variant: OpenVinoVariant, ignored: Sequence[str]
 ) -> dict[str, Any]:
+    """Arguments of nncf.compress_weights for one format, all layers but the ignored ones."""
     arguments: dict[str, Any] = {"mode": nncf.CompressWeightsMode(mode.lower())}
     if ignored:
         arguments["ignored_scope"] = nncf.IgnoredScope(names=list(ignored), validate=False)

@@ -37,4 +37,5 @@ def _setting(config: OpenVinoEffective) -> str:
     activations = f"activations quantised in groups of {group}" if group else "activations not quantised"
     same = config.key_cache_precision == config.value_cache_precision
     cache = config.key_cache_precision if same else f"K {config.key_cache_precision}, V {config.value_cache_precision}"
-    return f"{config.execution_mode.lower()} mode, {config.inference_precision} arithmetic, {activations}, KV cache {cache}"
+    mode = config.execution_mode.lower()
+    return f"{mode} mode, {config.inference_precision} arithmetic, {activations}, KV cache {cache}"

@@ -11,7 +11,7 @@ All in mean KL divergence from the reference, token by token on the same windows
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,11 +96,14 @@ def _cells(variant: Model, config: EffectiveConfig | None) -> dict[str, Model]:
     exact = OpenVinoRuntime(device=deployed.device, execution="accuracy")
     quantised = config.key_cache_precision not in PLAIN_CACHE or config.value_cache_precision not in PLAIN_CACHE
     floats = config.inference_precision == "f32" and config.dynamic_quantization_group == 0
-    cache = config.key_cache_precision if config.key_cache_precision == config.value_cache_precision else "u8"
+    cache: Any = config.key_cache_precision
+    arithmetic = OpenVinoRuntime(
+        device=deployed.device, inference_precision="f32", dynamic_quantization_group=0, kv_cache=cache
+    )
     runtimes = {
         "deployed": deployed,
         "exact": exact,
-        "float_arithmetic": deployed if floats else exact.model_copy(update={"kv_cache": cache}),
+        "float_arithmetic": deployed if floats else arithmetic,
         "plain_cache": deployed.model_copy(update={"kv_cache": "f16"}) if quantised else deployed,
     }
     return {
