@@ -31,13 +31,11 @@ lint: setup
 readme: setup
 	$(VENV)/cog -r -I tools README.md
 
-# Pins every package anew, without llama-cpp-python and torch, which have lock files of their own, and torchvision, which
-# optimum-intel declares and language models do not need.
+# Pins every package anew, without llama-cpp-python, which requirements-native.lock pins.
 lock:
 	$(VENV)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --no-annotate --unsafe-package llama-cpp-python \
-	  --unsafe-package torch --unsafe-package torchvision \
-	  --extra demo --extra dev --extra openvino --output-file requirements.lock pyproject.toml
+	  --extra demo --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist

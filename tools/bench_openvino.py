@@ -1,6 +1,6 @@
 """Scoring through OpenVINO against a bare prefill loop over the same windows, in alternating processes.
 
-Usage: python tools/bench_openvino.py [--model SOURCE] [--weights F32,INT8_ASYM] [--windows 8] [--pairs 10] [--json FILE]
+Usage: python tools/bench_openvino.py [--model SOURCE] [--weights F32,INT8_ASYM] [--windows 6] [--pairs 10]
 
 The IRs are made, or found in quantcurve's store. The ratio is of tokens/s, with its bootstrap interval over pairs; it
 has to be at least 0.95. Run it on a machine that does nothing else.

@@ -2,8 +2,8 @@
 
 Usage: python tools/openvino_prefill.py FOLDER WINDOWS.npy --how bare|score [--threads 2] [--exact]
 
-Both compile the model first and run one window untimed. `bare` feeds each window at once to the IR as it is and looks at
-nothing; `score` is what a run does, without a reference to compare with.
+Both compile the model first and run one window untimed. `bare` feeds each window at once to the IR as it is and looks
+at nothing; `score` is what a run does, without a reference to compare with.
 """
 
 from __future__ import annotations

@@ -173,8 +173,9 @@ def _conditions(race: Race) -> list[str]:
     return [
         f"{machine.processor}, {machine.logical_cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, "
         f"{machine.system}; load average before the first run {race.load_average:.2f}",
-        f"{race.model}: {race.threads} threads on each side, {race.windows} windows of 512 tokens of {race.text}, up to "
-        f"{runs} pairs of runs in alternating order; ratios are quantcurve's figure over the other's, medians over pairs",
+        f"{race.model}: {race.threads} threads on each side, {race.windows} windows of 512 tokens of {race.text}, "
+        f"up to {runs} pairs of runs in alternating order; ratios are quantcurve's figure over the other's, medians "
+        "over pairs",
         *(_built(race.builds) if race.builds else ()),
     ]
 

@@ -19,7 +19,7 @@ fi
 [ -n "$python" ] || fail "no Python 3.11 or later found" "apt-get install python3.11 python3.11-venv"
 "$python" -c 'import ensurepip' 2>/dev/null || fail "$python cannot make virtual environments" "apt-get install python3-venv"
 
-lock_hash=$(cat requirements.lock requirements-torch.lock requirements-native.lock pyproject.toml tools/setup_env.sh | sha256sum | cut -c1-16)
+lock_hash=$(cat requirements.lock requirements-native.lock pyproject.toml tools/setup_env.sh | sha256sum | cut -c1-16)
 stamp=".venv/installed-$lock_hash"
 [ -f "$stamp" ] && exit 0
 
@@ -31,8 +31,6 @@ done
 pip=(.venv/bin/python -m pip --disable-pip-version-check)
 echo "setup: installing locked packages" >&2
 "${pip[@]}" install --quiet --no-deps --require-hashes -r requirements.lock
-# With its dependencies, which differ between its CPU and its GPU builds.
-"${pip[@]}" install --quiet -r requirements-torch.lock
 
 # A wheel is built for this processor's instruction sets: keep one for each kind.
 processor=$( (uname -sm; sed -n 's/^\(flags\|Features\)\s*:\s*//p;T;q' /proc/cpuinfo 2>/dev/null || true) | sha256sum | cut -c1-16)
