@@ -7,7 +7,7 @@ pydantic. Errors read `FILE:LINE: field: what is wrong (got VALUE); did you mean
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import RecipeError
-from quantcurve.recipe_openvino import OpenVinoVariant
+from quantcurve.recipe_openvino import OpenVino, OpenVinoVariant
 from quantcurve.records import Frozen
 
 STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_context", "safety_refusal", "tool_use")
@@ -190,16 +190,25 @@ class Variants(Frozen):
         """Of all variants, in order."""
         return (*(v.label for v in self.gguf), *(v.label for v in self.openvino))
 
+    @field_validator("gguf", "openvino")
+    @classmethod
+    def _distinct(cls, values: tuple[GgufVariant | OpenVinoVariant, ...]) -> tuple[GgufVariant | OpenVinoVariant, ...]:
+        _check_labels([v.label for v in values])
+        return values
+
     @model_validator(mode="after")
-    def _check(self) -> Variants:
-        labels = self.labels
-        if not labels:
+    def _some(self) -> Variants:
+        if not self.labels:
             raise PydanticCustomError("empty", "no variants: list some under gguf or openvino")
-        if repeated := {n for n in labels if labels.count(n) > 1}:
-            raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
-        if taken := {"reference", "ov-reference"} & {n.casefold() for n in labels}:
-            raise PydanticCustomError("reserved", "a variant cannot be named '{name}'", {"name": taken.pop()})
+        _check_labels(self.labels)
         return self
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if repeated := {n for n in labels if labels.count(n) > 1}:
+        raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
+    if taken := {"reference", "ov-reference"} & {n.casefold() for n in labels}:
+        raise PydanticCustomError("reserved", "a variant cannot be named '{name}'", {"name": taken.pop()})
 
 
 class Imatrix(Frozen):
@@ -223,14 +232,6 @@ class KvCache(Frozen):
     long_context_tokens: int = Field(4096, ge=64, le=1_048_576, multiple_of=2, description="beside windows.tokens")
     long_windows: WindowCount = Field(4, description="at most so many windows of the long context")
     short_windows: WindowCount = Field(32, description="at most so many windows of windows.tokens")
-
-
-class OpenVino(Frozen):
-    """How OpenVINO variants are looked into."""
-
-    split_windows: WindowCount | None = Field(
-        8, description="windows on which a loss is split into weights, activations and KV cache; null: not at all"
-    )
 
 
 class Recipe(Frozen):

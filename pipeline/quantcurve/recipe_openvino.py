@@ -136,6 +136,14 @@ class OpenVinoVariant(Frozen):
         return self.name or "+".join(part for part in parts if part)
 
 
+class OpenVino(Frozen):
+    """How OpenVINO variants are looked into."""
+
+    split_windows: Annotated[int, Field(ge=2, le=10_000_000)] | None = Field(
+        8, description="windows on which a loss is split into weights, activations and KV cache; null: not at all"
+    )
+
+
 def refusal(variant: OpenVinoVariant) -> str | None:
     """Why NNCF 3.4 would refuse a variant after the model was loaded, or None
     (nncf/quantization/quantize_model.py, compress_weights; algorithms/weight_compression/algorithm.py,

@@ -31,7 +31,9 @@ OPTIMUM = {
     "MXFP4": ("mxfp4", False),
 }
 """Formats that optimum-intel has a configuration for: the type it gives them, and whether they are symmetric."""
-REFUSALS = tuple(e for e in vars(nncf.errors).values() if isinstance(e, type) and issubclass(e, Exception))
+REFUSALS: tuple[type[Exception], ...] = tuple(
+    e for e in vars(nncf.errors).values() if isinstance(e, type) and issubclass(e, Exception)
+)
 CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
