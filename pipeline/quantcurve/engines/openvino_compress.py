@@ -31,8 +31,10 @@ OPTIMUM = {
     "MXFP4": ("mxfp4", False),
 }
 """Formats that optimum-intel has a configuration for: the type it gives them, and whether they are symmetric."""
-REFUSALS: tuple[type[Exception], ...] = tuple(
-    e for e in vars(nncf.errors).values() if isinstance(e, type) and issubclass(e, Exception)
+REFUSALS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(e for e in vars(nncf.errors).values() if isinstance(e, type) and issubclass(e, Exception)),
 )
 CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
@@ -62,7 +64,7 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Toke
     try:
         for arguments in calls:
             model = nncf.compress_weights(model, dataset=dataset if arguments is calls[-1] else None, **arguments)
-    except (*REFUSALS, RuntimeError, ValueError) as error:
+    except REFUSALS as error:
         raise BackendError(f"{variant.label}: NNCF cannot compress it: {str(error).strip()}") from error
     unpin_cache(model)
     ov.save_model(model, target / MODEL, compress_to_fp16=False)
