@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from quantcurve.records import (
-    EffectiveConfig,
     EngineIdentity,
     Fallback,
+    LlamaCppEffective,
     MachineFacts,
     ModelFile,
     Provenance,
@@ -232,7 +232,7 @@ def make_run(
     warnings: Sequence[str] = (),
     name: str = "smollm2-135m",
 ) -> RunResult:
-    config = EffectiveConfig(
+    config = LlamaCppEffective(
         device="cpu",
         threads=2,
         context_tokens=2048,

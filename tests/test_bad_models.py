@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from quantcurve.engines import llamacpp_child as engine
-from quantcurve.engines import llamacpp_files, llamacpp_quantize
+from quantcurve.engines import llamacpp_files, llamacpp_quantize, memory
 from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
@@ -54,7 +54,7 @@ class Engine:
             assert time.monotonic() - started < SOON_S, name
             if not psutil.pid_exists(self.child.pid):
                 self.child = Child(LABEL, self.log)
-            assert self.child.call(engine.peak_memory_bytes) < MUCH_BYTES, name
+            assert self.child.call(memory.peak_memory_bytes) < MUCH_BYTES, name
         return found
 
 

@@ -266,14 +266,14 @@ def test_models_that_do_not_fit_together_give_the_same_figures(
 ) -> None:
     """Memory for one model at a time, and chunks of one batch."""
     opened = []
-    original = scoring.LlamaCppModel
+    original = scoring.open_model
 
     def count(path: Path, config: LlamaCppConfig, label: str, log: Path) -> object:
         opened.append(label)
         return original(path, config, label, log)
 
     monkeypatch.setattr(scoring, "ModelPool", partial(ModelPool, available_bytes=lambda: 0))
-    monkeypatch.setattr(scoring, "LlamaCppModel", count)
+    monkeypatch.setattr(scoring, "open_model", count)
     monkeypatch.setattr(route, "SCRATCH_BYTES", 1)
     recipe.path.write_text(recipe.text + "engine: {batch_tokens: 128}\n")
     result = run(load(recipe.path), Where(threads=2))

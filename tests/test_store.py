@@ -19,8 +19,10 @@ from quantcurve.engines.base import CacheTypes, LlamaCppConfig
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import PrerequisiteError
 from quantcurve.recipe import Windows
+from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.records import EngineIdentity, Frozen, MachineFacts, Workload
 from quantcurve.stages.benchmark import SpeedInputs, TimedModel
+from quantcurve.stages.export import CompressInputs, ExportInputs
 from quantcurve.stages.imatrix import ImatrixInputs
 from quantcurve.stages.resolve import ReferenceInputs, VariantInputs
 from quantcurve.stages.scoring import ScoreInputs
@@ -292,7 +294,7 @@ ENGINE = EngineIdentity(name="e", version="1", build="b", cpu_features="avx")
 CONFIG = LlamaCppConfig(threads=1, window_tokens=64)
 MACHINE = MachineFacts(system="s", processor="p", logical_cores=1, memory_bytes=1, cpu_features="avx")
 WORK = Workload(prompt_tokens=1, decode_tokens=1, decode_context_tokens=0, seed=0)
-TIMED = TimedModel(content_hash="h", cache=CacheTypes())
+TIMED = TimedModel(content_hash="h", runtime=CacheTypes(), engine=ENGINE)
 RULE = TensorRule(match="a", type="Q8_0")
 KEYS = (
     ReferenceInputs(source_hash="h", requested="auto", engine=ENGINE),
@@ -300,9 +302,23 @@ KEYS = (
     TokensInputs(reference_hash="h", text_hash="h", windows=Windows(), limit=2, seed=0, engine=ENGINE),
     ScoreInputs(model_hash="h", reference_hash="h", windows_hash="h", config=CONFIG, engine=ENGINE),
     ImatrixInputs(model_hash="h", windows_hashes=("h",), names=("n",), config=CONFIG, engine=ENGINE),
-    SpeedInputs(models=(TIMED,), config=CONFIG, workload=WORK, repetitions=3, engine=ENGINE, machine=MACHINE),
+    SpeedInputs(models=(TIMED,), config=CONFIG, workload=WORK, repetitions=3, machine=MACHINE),
+    ExportInputs(reference_hash="h", packages=(("openvino", "1"),)),
+    CompressInputs(
+        source_hash="h",
+        variant=OpenVinoVariant(weights="INT4_SYM", group_size=64, ratio=0.5),
+        calibration_hash="h",
+        packages=(("nncf", "1"),),
+    ),
 )
-CHANGED = {str: lambda v: v + "'", int: lambda v: v + 2, type(None): lambda _: 3, tuple: lambda v: (*v, v[0])}
+CHANGED = {
+    str: lambda v: v + "'",
+    int: lambda v: v + 2,
+    float: lambda v: v / 2,
+    bool: lambda v: not v,
+    type(None): lambda _: 3,
+    tuple: lambda v: (*v, *(v[:1] or (0,))),
+}
 
 
 def changes(record: BaseModel) -> list[tuple[str, BaseModel]]:

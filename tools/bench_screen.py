@@ -33,7 +33,7 @@ import bench_run as run
 from bench_sides import WINDOW_TOKENS, Bench
 from parity import llama_perplexity
 from quantcurve import machine
-from race import Measure, Race, Target, render, table
+from race import Measure, Race, Target, load, render, table
 
 SECTIONS = ("ppl", "kl", "early", "speed")
 VARIANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "Q3_K_M")
@@ -59,11 +59,12 @@ def cost_measures(
 def perplexity(bench: Bench) -> None:
     """Section ppl: tokens/s of whole processes, and processor time a token."""
     options, variant = bench.options, bench.options.variant
-    path, tokens = bench.files.variants[variant], options.windows * WINDOW_TOKENS
+    windows = options.ppl_windows
+    path, tokens = bench.files.variants[variant], windows * WINDOW_TOKENS
     tool = Path(__file__).with_name("perplexity.py")
-    command = [sys.executable, tool, path, options.text, "--windows", str(options.windows)]
+    command = [sys.executable, tool, path, options.text, "--windows", str(windows)]
     command += ["--threads", str(options.threads)]
-    arguments = bench.perplexity_arguments(path, options.windows)
+    arguments = bench.perplexity_arguments(path, windows)
     said = (
         run.timed(command, bench.work / "log").printed,
         llama_perplexity(options.tools, *map(str, arguments)),
@@ -79,7 +80,7 @@ def perplexity(bench: Bench) -> None:
     ours, theirs = zip(*pairs, strict=True)
     rate = {"ours": tuple(tokens / c.wall_s for c in ours), "theirs": tuple(tokens / c.wall_s for c in theirs)}
     cpu = {"ours": tuple(1e3 * c.cpu_s / tokens for c in ours), "theirs": tuple(1e3 * c.cpu_s / tokens for c in theirs)}
-    name = f"perplexity of {variant}"
+    name = f"perplexity of {variant}, {windows} windows"
     note = f"{name}: quantcurve's engine alone, whole processes; quantcurve says {printed[0]}, llama.cpp {printed[1]}"
     target = Target(low=0.95)
     bench.add(
@@ -129,9 +130,10 @@ def early(bench: Bench) -> None:
         theirs, how = (bench.base_and_all(options.early_windows).wall_s,), "really run once"
         bench.base.unlink()
     else:
-        measured = next((m for m in bench.measured if m.section == "kl" and m.unit == "s"), None)
+        known = [*bench.measured, *(m for path in options.kl_json for m in load(path).measures)]
+        measured = next((m for m in known if m.section == "kl" and m.unit == "s"), None)
         if measured is None:
-            raise SystemExit("section early takes llama.cpp's time from section kl: give --only kl,early, or --full")
+            raise SystemExit("section early takes llama.cpp's time from section kl: run it too, or give --kl-json")
         theirs = tuple(s / options.windows * windows for s in measured.theirs)
         how = f"NOT run on the whole text: its seconds a window in section kl times {windows} windows"
     name = f"early stopping, {len(options.variants)} variants, {windows} windows"
@@ -177,7 +179,7 @@ def speed(bench: Bench) -> None:
 
 
 def race(options: argparse.Namespace) -> Race:
-    """Run the wanted sections of one model."""
+    """Run the wanted sections of one model; --json has what is measured so far after each."""
     load_average = psutil.getloadavg()[0]
     sections = {"ppl": perplexity, "kl": divergence, "early": early, "speed": speed}
     with tempfile.TemporaryDirectory(prefix="quantcurve-race-", dir=options.work) as folder:
@@ -185,6 +187,15 @@ def race(options: argparse.Namespace) -> Race:
         for name in SECTIONS:
             if name in options.only:
                 sections[name](bench)
+                found = record(bench, load_average)
+                if options.json:
+                    options.json.write_text(found.model_dump_json(indent=1) + "\n")
+    return found
+
+
+def record(bench: Bench, load_average: float) -> Race:
+    """What was measured, and where."""
+    options = bench.options
     digest = hashlib.sha256(options.text.read_bytes()).hexdigest()[:12]
     return Race(
         model=options.label or Path(options.model).stem,
@@ -214,13 +225,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--only", type=names, default=list(SECTIONS))
     add("--variant", default="Q8_0", help="of sections ppl and speed")
     add("--variants", type=names, default=list(VARIANTS), help="of sections kl and early")
-    add("--windows", type=int, default=24, help="of sections ppl and kl")
+    add("--windows", type=int, default=8, help="of section kl")
+    add("--ppl-windows", type=int, default=24, help="of section ppl: more, since starting up is part of what is timed")
     add("--pairs", type=int, default=10)
     add("--threads", type=int, default=2)
     add("--repetitions", type=int, default=5, help="of each benchmark in section speed")
     add("--early-runs", type=int, default=3)
     add("--early-windows", type=int, default=None, help="windows that stand for the whole text")
     add("--full", action="store_true", help="really run llama.cpp's side of section early")
+    add("--kl-json", type=Path, nargs="*", default=[], help="section kl of an earlier run, for section early")
     add("--work", type=Path, default=None, help="where the work folder is made (models, store, base file)")
     add("--json", type=Path, default=None, help="write all samples here")
     add("--render", type=Path, nargs="+", default=None, help="only print the table of such files")
@@ -242,10 +255,7 @@ def main() -> int:
     if options.render:
         print(render(*options.render), end="")
         return 0
-    found = race(options)
-    if options.json:
-        options.json.write_text(found.model_dump_json(indent=1) + "\n")
-    shown = table([found])
+    shown = table([race(options)])
     print(shown, end="")
     return int("| fail |" in shown)
 

@@ -9,29 +9,38 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quantcurve.engines.base import LlamaCppConfig
+from quantcurve.engines.base import LlamaCppConfig, Tokens
+from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.machine import default_threads
-from quantcurve.metrics.statistics import exp_estimate, mean_estimate
-from quantcurve.recipe import Windows
 from quantcurve.results import Estimate
-from quantcurve.texts import cut
+
+
+def tokens_of(model: Path, text: str, log: Path) -> Tokens:
+    """Token ids of a text, by a process of its own."""
+    from quantcurve.engines import llamacpp_files
+
+    with Child("tokenizer", log) as child:
+        return child.call(llamacpp_files.tokenize, model, [text])[0]
 
 
 def perplexity(model: Path, text: str, windows: int | None, threads: int, window_tokens: int = 512) -> Estimate:
     """Perplexity over the first windows of a text, with its interval."""
-    from quantcurve.engines import llamacpp_files
-
     config = LlamaCppConfig(
         threads=threads, window_tokens=window_tokens, sequences=max(1, 2048 // window_tokens), batch_tokens=2048
     )
-    with tempfile.TemporaryDirectory(prefix="quantcurve-perplexity-") as folder:
+    with tempfile.TemporaryDirectory(prefix="quantcurve-perplexity-") as folder, ThreadPoolExecutor(1) as other:
+        tokens = other.submit(tokens_of, model, text, Path(folder) / "tokenizer.log")  # while the model loads
         loaded = LlamaCppModel(model, config, model.name, Path(folder) / "log")
         try:
-            tokens = loaded._child.call(llamacpp_files.tokenize, model, [text])[0]
-            table = cut("text", tokens, Windows(tokens=window_tokens), windows, 0).windows
+            from quantcurve.metrics.statistics import exp_estimate, mean_estimate
+            from quantcurve.recipe import Windows
+            from quantcurve.texts import cut
+
+            table = cut("text", tokens.result(), Windows(tokens=window_tokens), windows, 0).windows
             scores = loaded.score(table)
         finally:
             loaded.close()

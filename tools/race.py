@@ -35,7 +35,7 @@ class Target(Frozen):
 class Measure(Frozen):
     """One thing that both sides did, with every raw sample in the order it was taken."""
 
-    section: Literal["ppl", "kl", "early", "disk", "speed"]
+    section: Literal["ppl", "kl", "early", "disk", "speed", "ov"]
     name: str
     unit: str
     ours: tuple[float, ...]
@@ -76,7 +76,8 @@ class Race(Frozen):
     machine: MachineFacts
     load_average: float
     """Of the last minute, before the first run; a busy machine makes ratios worthless."""
-    builds: Builds
+    builds: Builds | None
+    """None where both sides are the same libraries."""
     measures: tuple[Measure, ...]
 
 
@@ -167,15 +168,21 @@ def _row(race: Race, measure: Measure) -> str:
 
 
 def _conditions(race: Race) -> list[str]:
-    machine, builds = race.machine, race.builds
-    same = "the same" if builds.alike else "NOT the same"
+    machine = race.machine
     runs = max(len(m.ours) for m in race.measures)
     return [
         f"{machine.processor}, {machine.logical_cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, "
         f"{machine.system}; load average before the first run {race.load_average:.2f}",
-        f"{race.model}: {race.threads} threads on each side, batches of 2048 and 512, {race.windows} windows of 512 "
-        f"tokens of {race.text}, up to {runs} pairs of runs in alternating order; ratios are quantcurve's figure over "
-        "the tools', medians over pairs",
-        f"llama-cpp-python {builds.bindings} against the tools built from its own source ({builds.tools}): CPU "
-        f"features and compiler are {same} ({builds.compilers[0]})",
+        f"{race.model}: {race.threads} threads on each side, {race.windows} windows of 512 tokens of {race.text}, "
+        f"up to {runs} pairs of runs in alternating order; ratios are quantcurve's figure over the other's, medians "
+        "over pairs",
+        *(_built(race.builds) if race.builds else ()),
+    ]
+
+
+def _built(builds: Builds) -> list[str]:
+    same = "the same" if builds.alike else "NOT the same"
+    return [
+        f"llama-cpp-python {builds.bindings} against the tools built from its own source ({builds.tools}), batches of "
+        f"2048 and 512 on both sides: CPU features and compiler are {same} ({builds.compilers[0]})"
     ]

@@ -12,10 +12,19 @@ from quantcurve.engines.tensor_types import llama_quantize_options, overridable
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
 from quantcurve.recipe import LoadedRecipe, Recipe
-from quantcurve.records import Frozen, ImatrixResult
-from quantcurve.results import CacheFigures, Divergence, Missing, ReferenceResult, RunResult, Slice, VariantResult
+from quantcurve.records import Frozen, ImatrixResult, LlamaCppEffective
+from quantcurve.results import (
+    CacheFigures,
+    Divergence,
+    LossSplit,
+    Missing,
+    ReferenceResult,
+    RunResult,
+    Slice,
+    VariantResult,
+)
 from quantcurve.session import Session
-from quantcurve.stages import figures, frontier, resolve, screen, tokenize
+from quantcurve.stages import export, figures, frontier, resolve, screen, tokenize
 from quantcurve.stages.benchmark import Timed
 from quantcurve.stages.scoring import REFERENCE
 from quantcurve.store import key_of
@@ -44,19 +53,26 @@ class Parts(NamedTuple):
     timed: Timed | None
 
 
-Caches = Mapping[str, tuple[CacheFigures, ...] | Missing]
+Made = resolve.Variant | export.Ir | resolve.Failed
+
+
+class Losses(NamedTuple):
+    """What parts of the variants' losses are due to, by name."""
+
+    caches: Mapping[str, tuple[CacheFigures, ...] | Missing]
+    splits: Mapping[str, LossSplit | Missing]
 
 
 def variants(
     recipe: Recipe,
-    made: Sequence[resolve.Variant | resolve.Failed],
+    made: Sequence[Made],
     windowed: Sequence[tokenize.Windowed],
     screened: screen.Screened,
-    caches: Caches,
+    losses: Losses,
     timed: Timed | None,
 ) -> tuple[list[VariantResult], tuple[str, ...]]:
     """All variants with their figures, on or behind the Pareto front, and warnings about the machine's noise."""
-    judged = [_judged(item, made, windowed, screened, caches, timed) for item in made]
+    judged = [_judged(item, made, windowed, screened, losses, timed) for item in made]
     points = [_point(v, screened) for v in judged if v.verdict and v.verdict.decision != "discard"]
     standings = {s.name: s for s in frontier.pareto(points, screened.route)}
     placed = [v.model_copy(update=standing._asdict()) if (standing := standings.get(v.name)) else v for v in judged]
@@ -80,15 +96,18 @@ def record(
         scoring=session.scoring_config(recipe.engine, recipe.windows.tokens),
         speed=key_of(machine.facts()) if timed else None,
     )
-    config = parts.screened.configs[REFERENCE]
+    config, timing = parts.screened.configs[REFERENCE], timed.configs[REFERENCE] if timed else None
+    assert isinstance(config, LlamaCppEffective)
+    assert timing is None or isinstance(timing, LlamaCppEffective)
     return RunResult(
         name=recipe.name,
         quantcurve_version=__version__,
         run_key=key_of(key),
         recipe_text=loaded.text,
         engine=session.engine,
+        openvino=session.openvino,
         scoring_config=config,
-        timing_config=timed.configs[REFERENCE] if timed else None,
+        timing_config=timing,
         workload=timed.workload if timed else None,
         machine=machine.facts(),
         texts=tuple(w.result() for w in windowed),
@@ -102,11 +121,11 @@ def record(
 
 
 def _judged(
-    item: resolve.Variant | resolve.Failed,
-    made: Sequence[resolve.Variant | resolve.Failed],
+    item: Made,
+    made: Sequence[Made],
     windowed: Sequence[tokenize.Windowed],
     screened: screen.Screened,
-    caches: Caches,
+    losses: Losses,
     timed: Timed | None,
 ) -> VariantResult:
     """A variant's figures and verdict, before it is placed among the others."""
@@ -119,22 +138,24 @@ def _judged(
             log=failed.log,
             speed=FAILED if timed else NOT_ASKED,
         )
-    assert isinstance(item, resolve.Variant)
+    assert not isinstance(item, resolve.Failed)
     texts = [w.scored_text() for w in windowed]
     overall, each = figures.slices(texts, screened.route, screened.variants[item.name], screened.reference)
     return VariantResult(
         name=item.name,
+        engine="llama.cpp" if isinstance(item, resolve.Variant) else "OpenVINO",
         status="measured",
         file=item.file,
-        tensor_types=item.step.tensor_types,
+        tensor_types=item.step.tensor_types if isinstance(item, resolve.Variant) else (),
         verdict=screened.verdicts[item.name],
         overall=_stopped_early(overall, item.name, screened),
         slices=each,
         speed=timed.speeds[item.name] if timed else NOT_ASKED,
         scoring_config=screened.configs[item.name],
         timing_config=timed.configs[item.name] if timed else None,
-        kv_cache=caches.get(item.name, ()),
-        notes=(*_main_type_note(item), *_tensors_note(item), *_importance_note(item), *_twins_note(item, made)),
+        kv_cache=losses.caches.get(item.name, ()),
+        loss_split=losses.splits.get(item.name),
+        notes=_notes(item, made),
     )
 
 
@@ -155,6 +176,12 @@ def _stopped_early(overall: Slice, name: str, screened: screen.Screened) -> Slic
     }
     divergence: Divergence = overall.divergence.model_copy(update=update)
     return overall.model_copy(update={"divergence": divergence})
+
+
+def _notes(item: resolve.Variant | export.Ir, made: Sequence[Made]) -> tuple[str, ...]:
+    if isinstance(item, export.Ir):
+        return ()
+    return (*_main_type_note(item), *_tensors_note(item), *_importance_note(item), *_twins_note(item, made))
 
 
 def _main_type_note(variant: resolve.Variant) -> tuple[str, ...]:
@@ -181,7 +208,7 @@ def _importance_note(variant: resolve.Variant) -> tuple[str, ...]:
     return (f"the importance matrix says nothing of {without[0]}{more}: all columns count the same there",)
 
 
-def _twins_note(variant: resolve.Variant, made: Sequence[resolve.Variant | resolve.Failed]) -> tuple[str, ...]:
+def _twins_note(variant: resolve.Variant, made: Sequence[Made]) -> tuple[str, ...]:
     twins = [
         m.name
         for m in made

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from quantcurve.errors import QuantcurveError
+from quantcurve.errors import PrerequisiteError, QuantcurveError
 from quantcurve.records import Frozen
 from quantcurve.store import ENVIRONMENT_VARIABLE
 
@@ -89,6 +89,7 @@ def examine(cache: Path) -> tuple[Check, ...]:
         _cache(cache),
         *_packages(),
         engine,
+        _openvino(),
         _converter(cache),
         _hub(),
     )
@@ -247,6 +248,34 @@ def _engine() -> Check:
         finding += "; it leaves this processor's AVX2 unused, compile it here"
         return Check(name="llama.cpp", status="warning", finding=finding, fix=rebuild)
     return Check(name="llama.cpp", status="ok", finding=finding)
+
+
+def openvino_devices() -> list[str]:
+    """Devices that OpenVINO finds, with their full names; runs in a child."""
+    import openvino as ov
+
+    core = ov.Core()
+    return [f"{d} ({str(core.get_property(d, 'FULL_DEVICE_NAME')).strip()})" for d in core.available_devices]
+
+
+def _openvino() -> Check:
+    """Whether OpenVINO loads and what it finds, in a child process as the runs use it."""
+    from quantcurve.engines import openvino
+    from quantcurve.engines.child import Child
+
+    name = "OpenVINO (optional: openvino)"
+    try:
+        openvino.require()
+        folder = tempfile.TemporaryDirectory(prefix="quantcurve-doctor-")
+        with folder as place, Child("OpenVINO", Path(place) / "log") as child:
+            found = child.call(openvino_devices)
+    except PrerequisiteError as error:
+        finding = f"{error.args[0]}; needed only for variants.openvino"
+        return Check(name=name, status="warning", finding=finding, fix=error.fix)
+    except (QuantcurveError, ImportError, OSError, RuntimeError, AttributeError) as error:
+        finding = f"does not load: {str(error).strip().splitlines()[0]}"
+        return Check(name=name, status="warning", finding=finding, fix=openvino.INSTALL)
+    return Check(name=name, status="ok", finding=f"{metadata.version('openvino')} finds {', '.join(found)}")
 
 
 def _converter(cache: Path) -> Check:

@@ -11,7 +11,7 @@ from quantcurve.recipe import LoadedRecipe, Recipe, Windows, at
 from quantcurve.records import ImatrixResult
 from quantcurve.run import reference_model, variant_model
 from quantcurve.session import Session
-from quantcurve.stages import benchmark, imatrix, resolve, screen, tokenize
+from quantcurve.stages import benchmark, export, imatrix, resolve, screen, tokenize
 from quantcurve.stages.route import route
 from quantcurve.stages.scoring import REFERENCE, Model
 from quantcurve.texts import LoadedText, load_calibration
@@ -62,8 +62,21 @@ def look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.
         ):
             made = resolve.Variant(entry, variant[1] / "model.gguf", variant[0])
             known.models[entry.label] = variant_model(made)
+    if recipe.variants.openvino:
+        _look_up_irs(recipe, known, session)
     _look_up_figures(recipe, known, session)
     return known
+
+
+def _look_up_irs(recipe: Recipe, known: Known, session: Session) -> None:
+    assert known.reference
+    source = export.find(known.reference, session)
+    if source is None:
+        return
+    known.models[source.name] = variant_model(source)
+    for entry in recipe.variants.openvino:
+        if found := export.find_variant(source, entry, None, session):
+            known.models[entry.label] = variant_model(found)
 
 
 def _matrix_hash(

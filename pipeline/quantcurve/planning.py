@@ -12,13 +12,17 @@ import numpy as np
 
 from quantcurve import machine, sources
 from quantcurve.engines.child import Child
+from quantcurve.engines.gguf_file import TensorInfo
 from quantcurve.errors import BackendError
 from quantcurve.lookup import Known, look_up
 from quantcurve.metrics import sequential
 from quantcurve.recipe import Benchmark, GgufVariant, LoadedRecipe, Recipe, at
+from quantcurve.recipe_openvino import WEIGHTS, width_refusal
 from quantcurve.records import Frozen
-from quantcurve.run import Where, open_session
+from quantcurve.run import Where, open_session, openvino_names
 from quantcurve.session import Session
+from quantcurve.stages import export
+from quantcurve.stages.export import FLOOR
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
 from quantcurve.stages.scoring import REFERENCE
 from quantcurve.texts import LoadedText, load_texts
@@ -31,6 +35,12 @@ TYPICAL_WINDOWS = 48
 """That a variant takes until the screen has judged it and its KL divergence is known well enough."""
 QUANTIZE_WEIGHTS_PER_S = 3e7
 """Of one core; K-quants, the slowest common types."""
+EXPORT_WEIGHTS_PER_S = 4e6
+COMPRESS_WEIGHTS_PER_S = 1e7
+DATA_AWARE_WEIGHTS_PER_S = 1e6
+"""With calibration texts; AWQ and scale estimation."""
+BITS = {name: 4.3 if "4" in name else 8.1 for name in WEIGHTS} | {"F32": 32.0, "F16": 16.0}
+"""About so many a weight, scales included; the head and the embedding of a 4-bit variant have more."""
 
 
 class PlannedStep(Frozen):
@@ -78,6 +88,8 @@ class _Sizes(NamedTuple):
     weights: int
     reference: int
     variants: dict[str, int | str]
+    tensors: tuple[TensorInfo, ...] = ()
+    """Of the reference's file, where that is known."""
 
 
 def plan(loaded: LoadedRecipe, where: Where | None = None) -> Plan:
@@ -96,7 +108,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
     recipe = loaded.recipe
     texts = load_texts(loaded)
     with tempfile.TemporaryDirectory(prefix="quantcurve-plan-") as logs:
-        session = open_session(where._replace(logs=Path(logs)), remember=False)
+        session = open_session(recipe, where._replace(logs=Path(logs)), remember=False)
         with at(loaded, "model", "source"):
             located = sources.locate(recipe.model.source, loaded.path.parent)
         known = look_up(loaded, texts, located, session)
@@ -128,6 +140,8 @@ def _steps(
         yield _imatrix_step(recipe, known, sizes, rates)
     for variant in recipe.variants.gguf:
         yield _quantize_step(variant, sizes, known, session)
+    if recipe.variants.openvino:
+        yield from _openvino_steps(recipe, sizes, known)
     yield from _screen_steps(recipe, texts, sizes, rates, known)
     yield from _cache_steps(recipe, sizes, rates)
     if recipe.benchmark:
@@ -148,7 +162,7 @@ def _sizes(located: sources.Located, known: Known, recipe: Recipe, session: Sess
         sizes = child.call(llamacpp_quantize.planned_sizes, path, specs)
     weights = sum(t.weights for t in header.tensors)
     reference = known.reference.step.file.size_bytes if known.reference else 2 * weights
-    return _Sizes(weights, reference, dict(zip(labels, sizes, strict=True)))
+    return _Sizes(weights, reference, dict(zip(labels, sizes, strict=True)), header.tensors)
 
 
 def _imatrix_step(recipe: Recipe, known: Known, sizes: _Sizes, rates: _Rates) -> PlannedStep:
@@ -173,6 +187,26 @@ def _quantize_step(variant: GgufVariant, sizes: _Sizes, known: Known, session: S
     )
 
 
+def _compared(recipe: Recipe) -> tuple[str, ...]:
+    """Names of all that is compared with the reference."""
+    return (*(v.label for v in recipe.variants.gguf), *openvino_names(recipe))
+
+
+def _openvino_steps(recipe: Recipe, sizes: _Sizes, known: Known) -> Iterator[PlannedStep]:
+    size, weights = 4 * sizes.weights, sizes.weights
+    there = FLOOR in known.models
+    yield PlannedStep(stage="export", what=FLOOR, cached=there, disk_bytes=size, seconds=weights / EXPORT_WEIGHTS_PER_S)
+    for variant in recipe.variants.openvino:
+        yield PlannedStep(
+            stage="compress",
+            what=variant.label,
+            cached=variant.label in known.models,
+            disk_bytes=int(weights * BITS[variant.weights] / 8) if variant.weights != "F32" else 0,
+            seconds=weights / (DATA_AWARE_WEIGHTS_PER_S if variant.data_aware else COMPRESS_WEIGHTS_PER_S),
+            note=width_refusal(variant, export.widths(sizes.tensors, variant)) or "",
+        )
+
+
 def _screen_steps(
     recipe: Recipe, texts: Sequence[LoadedText], sizes: _Sizes, rates: _Rates, known: Known
 ) -> Iterator[PlannedStep]:
@@ -181,7 +215,7 @@ def _screen_steps(
     taken = min(windows, TYPICAL_WINDOWS) if early else windows
     seconds = taken * recipe.windows.tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
     counted = f"{sequential.MIN_WINDOWS} to {windows}" if early else str(windows)
-    for name in (REFERENCE, *(v.label for v in recipe.variants.gguf)):
+    for name in (REFERENCE, *_compared(recipe)):
         yield PlannedStep(
             stage="screen",
             what=f"{name}, {counted} windows of {recipe.windows.tokens}",
@@ -226,7 +260,7 @@ def _window_count(recipe: Recipe, index: int, text: LoadedText, known: Known) ->
 def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: _Sizes, rates: _Rates, timed: bool) -> PlannedStep:
     prefill = 2 * sizes.weights * bench.prompt_tokens / (rates.flops * PREFILL_EFFICIENCY)
     decode = bench.decode_tokens * sizes.reference / rates.memory_bytes_per_s
-    models = 1 + len(recipe.variants.gguf)
+    models = 1 + len(_compared(recipe))
     return PlannedStep(
         stage="benchmark",
         what=f"{bench.repetitions} rounds over the reference and {models - 1} variants",

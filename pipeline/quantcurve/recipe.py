@@ -7,7 +7,7 @@ pydantic. Errors read `FILE:LINE: field: what is wrong (got VALUE); did you mean
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import RecipeError
+from quantcurve.recipe_openvino import OpenVino, OpenVinoVariant
 from quantcurve.records import Frozen
 
 STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_context", "safety_refusal", "tool_use")
@@ -181,17 +182,33 @@ class GgufVariant(Frozen):
 class Variants(Frozen):
     """Which variants are made."""
 
-    gguf: tuple[GgufVariant, ...] = Field(min_length=1)
+    gguf: tuple[GgufVariant, ...] = Field((), description="for llama.cpp")
+    openvino: tuple[OpenVinoVariant, ...] = Field((), description="for Intel CPUs, GPUs and NPUs")
 
-    @field_validator("gguf")
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of all variants, in order."""
+        return (*(v.label for v in self.gguf), *(v.label for v in self.openvino))
+
+    @field_validator("gguf", "openvino")
     @classmethod
-    def _check(cls, values: tuple[GgufVariant, ...]) -> tuple[GgufVariant, ...]:
-        labels = [v.label for v in values]
-        if repeated := {n for n in labels if labels.count(n) > 1}:
-            raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
-        if taken := {"reference"} & {n.casefold() for n in labels}:
-            raise PydanticCustomError("reserved", "a variant cannot be named '{name}'", {"name": taken.pop()})
+    def _distinct(cls, values: tuple[GgufVariant | OpenVinoVariant, ...]) -> tuple[GgufVariant | OpenVinoVariant, ...]:
+        _check_labels([v.label for v in values])
         return values
+
+    @model_validator(mode="after")
+    def _some(self) -> Variants:
+        if not self.labels:
+            raise PydanticCustomError("empty", "no variants: list some under gguf or openvino")
+        _check_labels(self.labels)
+        return self
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if repeated := {n for n in labels if labels.count(n) > 1}:
+        raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
+    if taken := {"reference", "ov-reference"} & {n.casefold() for n in labels}:
+        raise PydanticCustomError("reserved", "a variant cannot be named '{name}'", {"name": taken.pop()})
 
 
 class Imatrix(Frozen):
@@ -228,6 +245,7 @@ class Recipe(Frozen):
     screen: Screen = Screen()
     imatrix: Imatrix = Imatrix()
     kv_cache: KvCache = KvCache()
+    openvino: OpenVino = OpenVino()
     engine: EngineSettings = EngineSettings()
     benchmark: Benchmark | None = Field(Benchmark(), description="null leaves speed out")
     seed: int = Field(0, ge=0, le=2**31 - 1)

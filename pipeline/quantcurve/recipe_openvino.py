@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -20,6 +21,8 @@ FLOATS = ("FP8_E4M3", "FP4")
 WEIGHTS = (*UNCOMPRESSED, *INT8, *INTEGER_4_BIT, *LOOKUP, *MICROSCALING, *FLOATS)
 """F32 and F16 store the weights as they are; W4A8 is INT4_SYM with activations quantised to 8 bits as they come; the
 rest are modes of nncf.compress_weights."""
+DEFAULT_GROUP = 128
+"""Of NNCF's formats below 8 bits, unless they fix another."""
 GROUP_SIZES = {"MXFP4": 32, "MXFP8_E4M3": 32, "NVFP4": 16}
 """Group sizes that a format fixes."""
 W4A8_GROUP = 32
@@ -133,6 +136,14 @@ class OpenVinoVariant(Frozen):
         return self.name or "+".join(part for part in parts if part)
 
 
+class OpenVino(Frozen):
+    """How OpenVINO variants are looked into."""
+
+    split_windows: Annotated[int, Field(ge=2, le=10_000_000)] | None = Field(
+        8, description="windows on which a loss is split into weights, activations and KV cache; null: not at all"
+    )
+
+
 def refusal(variant: OpenVinoVariant) -> str | None:
     """Why NNCF 3.4 would refuse a variant after the model was loaded, or None
     (nncf/quantization/quantize_model.py, compress_weights; algorithms/weight_compression/algorithm.py,
@@ -144,7 +155,11 @@ def refusal(variant: OpenVinoVariant) -> str | None:
     if weights in UNCOMPRESSED and (options or variant.layers):
         return f"{weights} leaves the weights as they are: it takes no {', '.join(options or ['layers'])}"
     if weights in INT8:
-        extra = [n for n in options if not (n == "ratio" and variant.ratio == 1) and (n, variant.group_size) != ("group_size", -1)]
+        extra = [
+            n
+            for n in options
+            if not (n == "ratio" and variant.ratio == 1) and (n, variant.group_size) != ("group_size", -1)
+        ]
         if extra:
             return f"{weights} gives every layer one scale a channel: NNCF takes no {', '.join(extra)} with it"
     if methods and weights in (*MICROSCALING, *FLOATS):
@@ -152,6 +167,28 @@ def refusal(variant: OpenVinoVariant) -> str | None:
     if variant.gptq and variant.lora_correction:
         return "NNCF takes gptq or lora_correction, not both"
     return _group_refusal(variant) or _mixture_refusal(variant)
+
+
+def width_refusal(variant: OpenVinoVariant, widths: Mapping[str, int]) -> str | None:
+    """Why NNCF would refuse a variant of a model, or None: layers whose width is no multiple of the group.
+
+    Args:
+        variant: of which; one whose fallback is not `error` is never refused.
+        widths: input width of every layer that would be compressed, by its name.
+    """
+    if variant.weights in (*UNCOMPRESSED, *INT8) or variant.group_size_fallback != "error":
+        return None
+    group = GROUP_SIZES.get(variant.weights, variant.group_size or DEFAULT_GROUP)
+    odd = [name for name, width in widths.items() if group > 0 and width % group]
+    if not odd:
+        return None
+    fitting = [size for size in (128, 64, 32, 16) if all(width % size == 0 for width in widths.values())]
+    smaller = f"group_size: {fitting[0]}, or " if fitting and variant.weights not in GROUP_SIZES else ""
+    more = f" and {len(odd) - 1} more layers" if len(odd) > 1 else ""
+    return (
+        f"a group of {group} does not divide the {widths[odd[0]]} columns of {odd[0]}{more}: give {smaller}"
+        "group_size_fallback: adjust"
+    )
 
 
 def _group_refusal(variant: OpenVinoVariant) -> str | None:

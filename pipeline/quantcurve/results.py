@@ -13,6 +13,7 @@ from quantcurve.records import (
     EngineIdentity,
     Frozen,
     ImatrixResult,
+    LlamaCppEffective,
     MachineFacts,
     ModelFile,
     Provenance,
@@ -169,11 +170,26 @@ class CacheFigures(Frozen):
     interaction_ln_perplexity_ratio: Figure
 
 
+class LossSplit(Frozen):
+    """Where a variant's mean KL divergence from the reference comes from; see stages/loss_split.py."""
+
+    windows: int
+    kl_deployed: Figure
+    kl_weights: Figure
+    """Of the same weights, run exactly."""
+    kl_activations: Figure
+    """What less is lost with float32 arithmetic."""
+    kl_cache: Figure
+    """What less is lost with a cache that is not quantised."""
+    kl_interaction: Figure
+    """Deployed less the three: 0 if they add."""
+
+
 class VariantResult(Frozen):
     """Everything measured about one variant."""
 
     name: str
-    engine: Literal["llama.cpp"] = "llama.cpp"
+    engine: Literal["llama.cpp", "OpenVINO"] = "llama.cpp"
     status: Literal["measured", "failed"]
     failure: str | None = None
     log: str | None = None
@@ -189,6 +205,8 @@ class VariantResult(Frozen):
     timing_config: EffectiveConfig | None = None
     kv_cache: tuple[CacheFigures, ...] | Missing = ()
     """At the recipe's two context lengths; empty where the cache is F16."""
+    loss_split: LossSplit | Missing | None = None
+    """Of an OpenVINO variant."""
     on_front: bool = False
     dominated_by: tuple[str, ...] = ()
     tied_with: tuple[str, ...] = ()
@@ -219,8 +237,12 @@ class RunResult(Frozen):
     """Hash of everything that determines the figures."""
     recipe_text: str
     engine: EngineIdentity
-    scoring_config: EffectiveConfig
-    timing_config: EffectiveConfig | None = None
+    """llama.cpp."""
+    openvino: EngineIdentity | None = None
+    """OpenVINO, where the recipe has variants for it."""
+    scoring_config: LlamaCppEffective
+    """Of the reference."""
+    timing_config: LlamaCppEffective | None = None
     workload: Workload | None = None
     machine: MachineFacts
     texts: tuple[TextResult, ...]

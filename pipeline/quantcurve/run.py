@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from quantcurve import assemble, machine
-from quantcurve.engines import llamacpp
+from quantcurve.engines import llamacpp, openvino
 from quantcurve.errors import RecipeError
-from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Windows, at
-from quantcurve.results import RunResult
+from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Recipe, Windows, at
+from quantcurve.results import LossSplit, Missing, RunResult
 from quantcurve.session import Event, Progress, Session
-from quantcurve.stages import benchmark, imatrix, kv_cache, resolve, screen, tokenize
+from quantcurve.stages import benchmark, export, imatrix, kv_cache, loss_split, resolve, screen, tokenize
 from quantcurve.stages.route import route
 from quantcurve.stages.scoring import REFERENCE, Model
 from quantcurve.store import Store
@@ -34,11 +34,12 @@ def silent(event: Event) -> None:
     """Progress that nobody watches."""
 
 
-def open_session(where: Where, progress: Progress = silent, remember: bool = True) -> Session:
+def open_session(recipe: Recipe, where: Where, progress: Progress = silent, remember: bool = True) -> Session:
     """The surroundings of a run; `remember` as in Store.
 
     Raises:
-        PrerequisiteError: llama-cpp-python is not installed, or has no GPU support where one is asked for.
+        PrerequisiteError: llama-cpp-python is not installed, or has no GPU support where one is asked for; OpenVINO is
+            not, and the recipe has variants for it.
         RecipeError: more threads than cores.
     """
     cores = machine.usable_cores()
@@ -50,6 +51,7 @@ def open_session(where: Where, progress: Progress = silent, remember: bool = Tru
     return Session(
         store=store,
         engine=llamacpp.identity(store.hash_file),
+        openvino=openvino.identity(store.hash_file) if recipe.variants.openvino else None,
         threads=where.threads or machine.default_threads(),
         device=where.device,
         logs=where.logs or store.folder / "logs",
@@ -66,7 +68,7 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
         PrerequisiteError: something is missing on this machine.
         BackendError: the reference cannot be made or measured; what fails for one variant is in its result.
     """
-    session = open_session(where or Where(), progress)
+    session = open_session(loaded.recipe, where or Where(), progress)
     session.store.sweep()
     texts = load_texts(loaded)
     with session.store.in_use():
@@ -82,8 +84,9 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) ->
     contexts = _contexts(loaded, texts, windowed, reference, session)
     matrix = _matrix(loaded, texts, reference, session)
     with session.timed("quantize"), at(loaded, "variants", "gguf"):
-        made = resolve.quantize(reference, recipe.variants.gguf, matrix, session)
-    models = [variant_model(v) for v in made if isinstance(v, resolve.Variant)]
+        ggufs = resolve.quantize(reference, recipe.variants.gguf, matrix, session)
+    made = [*ggufs, *_irs(loaded, reference, session)]
+    models = [variant_model(v) for v in made if not isinstance(v, resolve.Failed)]
     original = reference_model(reference)
     config = session.scoring_config(recipe.engine, recipe.windows.tokens)
     along = route(windowed, recipe.seed)
@@ -92,12 +95,32 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) ->
     measured = [m for m in models if m.name not in screened.failed]
     with session.timed("kv_cache"):
         caches = kv_cache.measure(original, measured, contexts, session)
+    with session.timed("loss_split"):
+        splits = _splits(recipe, original, measured, windowed, screened, session)
     with session.timed("benchmark"):
         timed = benchmark.benchmark(recipe, recipe.benchmark, [original, *measured], session)
     with session.timed("frontier"):
-        variants, warnings = assemble.variants(recipe, made, windowed, screened, caches, timed)
+        variants, warnings = assemble.variants(recipe, made, windowed, screened, assemble.Losses(caches, splits), timed)
     parts = assemble.Parts(reference, matrix.result if matrix else None, windowed, screened, timed)
     return assemble.record(loaded, session, parts, variants, warnings)
+
+
+def _splits(
+    recipe: Recipe,
+    reference: Model,
+    variants: Sequence[Model],
+    windowed: Sequence[tokenize.Windowed],
+    screened: screen.Screened,
+    session: Session,
+) -> dict[str, LossSplit | Missing]:
+    """Where the OpenVINO variants' losses come from, if the recipe asks."""
+    windows = recipe.openvino.split_windows
+    if windows is None:
+        return {}
+    config = session.scoring_config(recipe.engine, recipe.windows.tokens)
+    compared = [v for v in variants if v.name != export.FLOOR]
+    task = loss_split.Task(reference, compared, windowed, screened.route, windows, config)
+    return loss_split.measure(task, screened.configs, session)
 
 
 def reference_model(reference: resolve.Reference) -> Model:
@@ -105,10 +128,28 @@ def reference_model(reference: resolve.Reference) -> Model:
     return Model(REFERENCE, reference.path, reference.step.file.content_hash, reference.step.file.size_bytes)
 
 
-def variant_model(variant: resolve.Variant) -> Model:
+def variant_model(variant: resolve.Variant | export.Ir) -> Model:
     """A variant as it is scored and timed."""
     file = variant.file
-    return Model(variant.name, variant.path, file.content_hash, file.size_bytes, variant.entry.cache)
+    runtime = variant.entry.cache if isinstance(variant, resolve.Variant) else variant.runtime
+    return Model(variant.name, variant.path, file.content_hash, file.size_bytes, runtime)
+
+
+def openvino_names(recipe: Recipe) -> tuple[str, ...]:
+    """Names of what OpenVINO runs: the float32 IR first, if there are variants."""
+    labels = tuple(v.label for v in recipe.variants.openvino)
+    return (export.FLOOR, *labels) if labels else ()
+
+
+def _irs(loaded: LoadedRecipe, reference: resolve.Reference, session: Session) -> list[export.Ir | resolve.Failed]:
+    """The OpenVINO variants, if there are any, after the float32 IR that is run exactly."""
+    entries = loaded.recipe.variants.openvino
+    if not entries:
+        return []
+    with session.timed("export"), at(loaded, "model", "source"):
+        source = export.export(reference, session)
+    with session.timed("compress"), at(loaded, "variants", "openvino"):
+        return [source, *export.compress(source, entries, None, session)]
 
 
 def _matrix(

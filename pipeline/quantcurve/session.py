@@ -17,7 +17,10 @@ from quantcurve.records import EngineIdentity, StageTime
 from quantcurve.store import Artifact, Store
 
 Result = TypeVar("Result", bound=BaseModel)
-STAGES = ("resolve", "tokenize", "imatrix", "quantize", "screen", "kv_cache", "benchmark", "frontier")
+STAGES = (
+    *("resolve", "tokenize", "imatrix", "quantize", "export", "compress"),
+    *("screen", "kv_cache", "loss_split", "benchmark", "frontier"),
+)
 
 
 class Event(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from quantcurve.records import EffectiveConfig, Frozen, SpeedSamples, Workload
 
@@ -50,6 +51,15 @@ class OpenVinoRuntime(Frozen):
         None, ge=0, le=4096, description="activations that share a scale; 0: activations stay float"
     )
     attention: Literal["SDPA", "PA"] | None = Field(None, description="attention backend of OpenVINO GenAI")
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> OpenVinoRuntime:
+        given = (self.inference_precision, self.kv_cache, self.dynamic_quantization_group)
+        if self.execution == "accuracy" and any(v is not None for v in given):
+            raise PydanticCustomError(
+                "accuracy", "execution: accuracy sets all precisions to float32, and devices ignore others beside it"
+            )
+        return self
 
     def label(self) -> str:
         """As a part of a variant's name; empty for the CPU as it comes."""

@@ -39,6 +39,15 @@ def vocabulary_size(path: Path) -> int:
     return size
 
 
+def first_token(path: Path) -> int | None:
+    """The BOS token if the file's vocabulary wants every sequence to begin with it."""
+    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
+    vocab = lc.llama_model_get_vocab(model)
+    bos = int(lc.llama_vocab_bos(vocab)) if lc.llama_vocab_get_add_bos(vocab) else None
+    lc.llama_model_free(model)
+    return bos
+
+
 def check_vocabulary(path: Path, vocab: Any) -> None:
     """Refuse a vocabulary that nothing can be scored with, though llama.cpp loads it.
 

@@ -26,9 +26,9 @@ class OpenVinoModel:
             ModelFileError: a file is missing, cut short or not an IR.
             BackendError: the engine refused or died.
         """
-        from quantcurve.engines import openvino_child
+        from quantcurve.engines import openvino_child, openvino_speed
 
-        self._engine = openvino_child
+        self._engine, self._speed = openvino_child, openvino_speed
         self._path = path
         self._config = config
         self._child = Child(label, log)
@@ -51,15 +51,15 @@ class OpenVinoModel:
 
     def warm_up(self, workload: Workload) -> None:
         """See base.LoadedModel."""
-        self._child.call(self._engine.warm_up, workload)
+        self._child.call(self._speed.warm_up, workload)
 
     def time(self, workload: Workload) -> SpeedSamples:
         """See base.LoadedModel."""
-        return self._child.call(self._engine.time_once, workload)
+        return self._child.call(self._speed.time_once, workload)
 
     def time_load(self) -> float:
         """Close the model, load it again, and give the seconds that took."""
-        return self._child.call(self._engine.time_load, self._path, self._config)
+        return self._child.call(self._speed.time_load, self._path, self._config)
 
     def resident_bytes(self) -> int:
         """See base.LoadedModel."""

@@ -6,7 +6,6 @@ one that is deployed: its KV cache is inside, and is reset before every sequence
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,7 +20,7 @@ from quantcurve.engines import scratch
 from quantcurve.engines.base import Floats, OpenVinoConfig, ReferenceScratch, Tokens, TokenScores
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.errors import BackendError, ModelFileError
-from quantcurve.records import OpenVinoEffective, SpeedSamples, Workload
+from quantcurve.records import OpenVinoEffective
 
 PASS_TOKENS = 64
 """Tokens of the scored half that go through the model together. Attention within one pass sees keys and values as they
@@ -101,9 +100,23 @@ def open_model(path: Path, config: OpenVinoConfig) -> OpenVinoEffective:
     global _model
     close_model()
     require_device(config.runtime.device)
-    model = Model(path, config)
-    _model = model
-    return effective(model)
+    _model = Model(path, config)
+    found = effective(_model)
+    _check_granted(config, found)
+    return found
+
+
+def _check_granted(config: OpenVinoConfig, found: OpenVinoEffective) -> None:
+    """A device may take a setting and run another one without a word: measured would be what nobody asked for."""
+    runtime = config.runtime
+    pairs = (
+        ("inference_precision", runtime.inference_precision, found.inference_precision),
+        ("kv_cache", runtime.kv_cache, found.key_cache_precision),
+        ("dynamic_quantization_group", runtime.dynamic_quantization_group, found.dynamic_quantization_group),
+    )
+    for name, asked, got in pairs:
+        if asked is not None and asked != got:
+            raise BackendError(f"runtime.{name}: {asked} was asked for, and the device runs {got}; leave it out")
 
 
 def close_model() -> None:
@@ -168,9 +181,7 @@ def effective(model: Model) -> OpenVinoEffective:
         threads=int(text("INFERENCE_NUM_THREADS", "0")),
         streams=int(text("NUM_STREAMS", "1")),
         execution_mode=execution,
-        inference_precision="float32"
-        if precision in {"dynamic", "dynamic "} and execution == "ACCURACY"
-        else precision,
+        inference_precision="f32" if precision == "dynamic" and execution == "ACCURACY" else precision,
         key_cache_precision=key,
         value_cache_precision=value,
         dynamic_quantization_group=int(text("DYNAMIC_QUANTIZATION_GROUP_SIZE", "0")),
@@ -252,14 +263,14 @@ def _second_halves(model: Model, request: Any, group: Tokens) -> Sequence[Floats
     length = group.shape[1]
     first = length // 2
     logits = np.empty((length - first, model.vocabulary), np.float32)
-    _forward(model, request, group[:, :first], 0)
+    forward(model, request, group[:, :first], 0)
     for past in range(first, length, PASS_TOKENS):
         part = group[:, past : past + PASS_TOKENS]
-        logits[past - first :][: part.shape[1]] = _forward(model, request, part, past, part.shape[1])[0]
+        logits[past - first :][: part.shape[1]] = forward(model, request, part, past, part.shape[1])[0]
     return [logits[:-1]]  # the last position predicts a token outside the window
 
 
-def _forward(model: Model, request: Any, tokens: Tokens, past: int, positions: int = 1) -> Floats:
+def forward(model: Model, request: Any, tokens: Tokens, past: int, positions: int = 1) -> Floats:
     """Logits (B, positions, vocabulary): a view into the engine's buffer, valid until the next pass."""
     if past == 0:
         request.reset_state()
@@ -271,56 +282,6 @@ def _forward(model: Model, request: Any, tokens: Tokens, past: int, positions: i
         ) from error
     found: Floats = request.get_tensor("logits").data
     return found[:, -positions:]
-
-
-def _random_tokens(model: Model, count: int, seed: int) -> Tokens:
-    return np.random.default_rng(seed).integers(0, model.vocabulary, (1, count)).astype(np.int32)
-
-
-def warm_up(workload: Workload) -> None:
-    """The whole prompt once, then one decoded token."""
-    model = current()
-    request = model.compiled.create_infer_request()
-    _forward(model, request, _random_tokens(model, workload.prompt_tokens, workload.seed), 0)
-    _forward(model, request, _random_tokens(model, 1, workload.seed), 0)
-
-
-def time_once(workload: Workload) -> SpeedSamples:
-    """One repetition by llama-bench's protocol, on the deployed model whose state is reset before (see
-    llamacpp_speed.py): prefill of random tokens, first token picked, then decoding one token at a time."""
-    model = current()
-    request = model.compiled.create_infer_request()
-    prompt = _random_tokens(model, workload.prompt_tokens, workload.seed)
-    started = time.perf_counter()
-    logits = _forward(model, request, prompt, 0)
-    prefilled = time.perf_counter()
-    int(logits[0, -1].argmax())
-    answered = time.perf_counter()
-    return SpeedSamples(
-        prefill_s=(prefilled - started,),
-        decode_s=(_time_decode(model, request, workload),),
-        first_token_s=(answered - started,),
-        load_s=(),
-    )
-
-
-def _time_decode(model: Model, request: Any, workload: Workload) -> float:
-    depth = workload.decode_context_tokens
-    if depth:
-        _forward(model, request, _random_tokens(model, depth, workload.seed + 1), 0)
-    tokens = _random_tokens(model, workload.decode_tokens, workload.seed + 2)
-    started = time.perf_counter()
-    for i in range(tokens.shape[1]):
-        _forward(model, request, tokens[:, i : i + 1], depth + i)
-    return time.perf_counter() - started
-
-
-def time_load(path: Path, config: OpenVinoConfig) -> float:
-    """Seconds from nothing to a model that is ready to infer (weights in the page cache), leaving it open."""
-    close_model()
-    started = time.perf_counter()
-    open_model(path, config)
-    return time.perf_counter() - started
 
 
 def _first_line(error: RuntimeError) -> str:

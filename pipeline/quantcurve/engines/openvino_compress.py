@@ -14,15 +14,28 @@ from typing import Any
 import nncf
 import numpy as np
 import openvino as ov
-from nncf.quantization.advanced_parameters import GroupSizeFallbackMode
+from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
 from quantcurve.engines.base import Tokens
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.errors import BackendError, RecipeError
 from quantcurve.recipe_openvino import UNCOMPRESSED, LayerRule, OpenVinoVariant
 
-OPTIMUM = {"INT8_ASYM": "int8", "INT8_SYM": "int8", "INT4_ASYM": "int4", "INT4_SYM": "int4", "NF4": "nf4", "CB4": "cb4", "MXFP4": "mxfp4"}  # fmt: skip
-"""Formats that optimum-intel has a configuration for, by the name it gives them."""
+OPTIMUM = {
+    "INT8_ASYM": ("int8", False),
+    "INT8_SYM": ("int8", True),
+    "INT4_ASYM": ("int4", False),
+    "INT4_SYM": ("int4", True),
+    "NF4": ("nf4", False),
+    "CB4": ("cb4", False),
+    "MXFP4": ("mxfp4", False),
+}
+"""Formats that optimum-intel has a configuration for: the type it gives them, and whether they are symmetric."""
+REFUSALS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(e for e in vars(nncf.errors).values() if isinstance(e, type) and issubclass(e, Exception)),
+)
 CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
@@ -47,64 +60,81 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Toke
         ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
         return
     dataset = nncf.Dataset(list(_inputs(model, windows))) if windows is not None else None
+    calls = list(passes(model, variant, statistics if dataset else None))
     try:
-        for arguments in passes(model, variant, statistics if windows is not None else None):
-            data = dataset if arguments.pop("data_aware") else None
-            model = nncf.compress_weights(model, dataset=data, **arguments)
-    except (nncf.errors.NNCFError, RuntimeError, ValueError) as error:
-        raise BackendError(f"{variant.label}: NNCF cannot compress it: {error}") from error
+        for arguments in calls:
+            model = nncf.compress_weights(model, dataset=dataset if arguments is calls[-1] else None, **arguments)
+    except REFUSALS as error:
+        raise BackendError(f"{variant.label}: NNCF cannot compress it: {str(error).strip()}") from error
     unpin_cache(model)
     ov.save_model(model, target / MODEL, compress_to_fp16=False)
+    if variant.mode in OPTIMUM and not variant.layers:
+        OVConfig(quantization_config=optimum_configuration(variant)).save_pretrained(target)
 
 
 def passes(model: Any, variant: OpenVinoVariant, statistics: Path | None) -> Iterator[dict[str, Any]]:
-    """Arguments of one nncf.compress_weights call after the other: one for each format among the rules, then the
-    variant's own for the rest. NNCF has no map from layers to formats; a call leaves alone what an earlier one did.
+    """Arguments of one nncf.compress_weights call after the other: one for each rule, then the variant's own for the
+    rest. NNCF has no map from layers to formats; a call leaves alone what an earlier one did.
 
     Raises:
         RecipeError: a rule matches no layer.
     """
     layers = layer_names(model)
     assigned = assign(list(layers.values()), variant.layers)
-    kept = [node for node, name in layers.items() if (rule := assigned.get(name)) and rule.weights in UNCOMPRESSED]
-    for rule in dict.fromkeys(assigned.values()):
-        if rule.weights in UNCOMPRESSED:
-            continue
-        others = [node for node, name in layers.items() if assigned.get(name) is not rule]
-        yield _arguments(variant, rule, others, None)
-    ignored = kept
-    yield _arguments(variant, None, ignored, statistics)
+    for rule in variant.layers:
+        if rule.weights not in UNCOMPRESSED:
+            others = [node for node, name in layers.items() if assigned.get(name) != rule]
+            yield plain_arguments(rule.weights, rule.group_size, variant, others)
+    kept = [node for node, name in layers.items() if name in assigned and assigned[name].weights in UNCOMPRESSED]
+    arguments = _optimum_arguments(variant, statistics) if variant.mode in OPTIMUM else None
+    if arguments is None:
+        arguments = plain_arguments(variant.mode, variant.group_size, variant, kept)
+    elif kept:
+        arguments["ignored_scope"] = nncf.IgnoredScope(names=kept, validate=False)
+    yield arguments
 
 
-def _arguments(
-    variant: OpenVinoVariant, rule: LayerRule | None, ignored: Sequence[str], statistics: Path | None
+def optimum_configuration(variant: OpenVinoVariant, statistics: Path | None = None) -> OVWeightQuantizationConfig:
+    """A variant as optimum-intel describes it, without its rules for single layers."""
+    dtype, symmetric = OPTIMUM[variant.mode]
+    return OVWeightQuantizationConfig(
+        bits=8 if dtype == "int8" else 4,
+        dtype=dtype,
+        sym=symmetric,
+        group_size=variant.group_size,
+        ratio=1.0 if variant.ratio is None else variant.ratio,
+        all_layers=variant.all_layers or None,
+        sensitivity_metric=variant.sensitivity,
+        quant_method="awq" if variant.awq else "default",
+        scale_estimation=variant.scale_estimation or None,
+        gptq=variant.gptq or None,
+        lora_correction=variant.lora_correction or None,
+        backup_precision=variant.backup,
+        statistics_path=str(statistics) if statistics else None,
+        group_size_fallback=None if dtype == "int8" else variant.group_size_fallback,
+    )
+
+
+def _optimum_arguments(variant: OpenVinoVariant, statistics: Path | None) -> dict[str, Any]:
+    arguments = optimum_configuration(variant, statistics).to_nncf_dict()
+    return {name: value for name, value in arguments.items() if name != "weight_only"}
+
+
+def plain_arguments(
+    mode: str, group_size: int | None, variant: OpenVinoVariant, ignored: Sequence[str]
 ) -> dict[str, Any]:
-    mode = rule.weights if rule else variant.mode
-    group_size = rule.group_size if rule else variant.group_size
-    int8 = mode.startswith("INT8")
-    advanced: dict[str, Any] = {"group_size_fallback_mode": GroupSizeFallbackMode(variant.group_size_fallback)}
-    if statistics and variant.data_aware and rule is None:
-        advanced["statistics_path"] = str(statistics)
-    arguments: dict[str, Any] = {
-        "mode": nncf.CompressWeightsMode(mode.lower()),
-        "ignored_scope": nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None,
-        "advanced_parameters": nncf.AdvancedCompressionParameters(**({} if int8 else advanced)),
-        "data_aware": rule is None and variant.data_aware,
-    }
-    if int8:
+    """Arguments of nncf.compress_weights for one format, all layers but the ignored ones."""
+    arguments: dict[str, Any] = {"mode": nncf.CompressWeightsMode(mode.lower())}
+    if ignored:
+        arguments["ignored_scope"] = nncf.IgnoredScope(names=list(ignored), validate=False)
+    if mode.startswith("INT8"):
         return arguments
+    fallback = nncf.GroupSizeFallbackMode(variant.group_size_fallback)
+    arguments["advanced_parameters"] = nncf.AdvancedCompressionParameters(group_size_fallback_mode=fallback)
     arguments["group_size"] = group_size
-    arguments["all_layers"] = True if rule or variant.all_layers else None
-    if rule is None:
-        arguments |= {
-            "ratio": variant.ratio,
-            "backup_mode": nncf.BackupMode(variant.backup) if variant.backup else None,
-            "sensitivity_metric": nncf.SensitivityMetric(variant.sensitivity) if variant.sensitivity else None,
-            "awq": variant.awq or None,
-            "scale_estimation": variant.scale_estimation or None,
-            "gptq": variant.gptq or None,
-            "lora_correction": variant.lora_correction or None,
-        }
+    arguments["all_layers"] = True
+    if variant.backup and mode == variant.mode:
+        arguments["backup_mode"] = nncf.BackupMode(variant.backup)
     return arguments
 
 
@@ -151,7 +181,7 @@ def unpin_cache(model: Any) -> None:
     it after compression (optimum/intel/openvino/quantization.py, _remove_f16_kv_cache_precision_flag)."""
     if model.has_rt_info(CACHE_PRECISION):
         options = model.rt_info["runtime_options"]
-        kept = {name: str(options[name].value) for name in options.value if name != CACHE_PRECISION[1]}
+        kept = {name: value.astype(str) for name, value in options.items() if name != CACHE_PRECISION[1]}
         model.set_rt_info(kept, ["runtime_options"])
 
 

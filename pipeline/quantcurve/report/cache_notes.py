@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from quantcurve.records import EffectiveConfig
+from quantcurve.records import EffectiveConfig, LlamaCppEffective
 from quantcurve.report import words
 from quantcurve.results import CacheFigures, Estimate, Figure, Missing, RunResult, VariantResult
 
@@ -30,7 +30,7 @@ def _of_variant(variant: VariantResult) -> Iterator[str]:
 
 def _setting(figures: CacheFigures, config: EffectiveConfig | None) -> str:
     types = f"K {figures.k_type}, V {figures.v_type}"
-    if config is None:
+    if not isinstance(config, LlamaCppEffective):
         return types
     rotated = words.listed([side for side, on in (("K", config.k_rotated), ("V", config.v_rotated)) if on])
     return f"{types}, flash attention {config.flash_attention}, {rotated or 'nothing'} rotated"

@@ -10,6 +10,7 @@ from quantcurve.records import ModelFile
 from quantcurve.report import words
 from quantcurve.report.cache_notes import cache_sentences
 from quantcurve.report.rows import judged, kl_mean
+from quantcurve.report.split_notes import openvino_sentences
 from quantcurve.results import Estimate, Figure, Missing, ReferenceResult, RunResult, Speed, VariantResult
 
 
@@ -41,6 +42,7 @@ def sections(run: RunResult) -> tuple[Section, ...]:
         Section("Measured", _measured(run)),
         Section("Verdicts", _verdicts(run)),
         Section("KV cache", cache_sentences(run)),
+        Section("OpenVINO", openvino_sentences(run)),
         Section("Fallbacks", _fallbacks(run)),
         Section("Ties", _ties(run)),
         Section("Missing figures", _missing(run)),

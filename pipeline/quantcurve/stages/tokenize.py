@@ -22,7 +22,7 @@ from quantcurve.texts import LoadedText, cut
 class TokensInputs(Frozen):
     """Key of a text's windows."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     reference_hash: str
     text_hash: str
     windows: Windows
@@ -139,10 +139,14 @@ def _make(inputs: TokensInputs, text: LoadedText, model: Path, session: Session,
     with Child("tokenizer", session.log("tokenizer")) as child:
         tokens = child.call(llamacpp_files.tokenize, model, [text.content])[0]
         made = cut(text.name, tokens, inputs.windows, inputs.limit, inputs.seed)
+        bos = child.call(llamacpp_files.first_token, model)
         scored = made.windows[:, inputs.windows.tokens // 2 + 1 :]
         scored_bytes = child.call(llamacpp_files.piece_bytes, model, scored).sum(axis=1, dtype=np.int32)
         vocabulary = child.call(llamacpp_files.vocabulary_size, model)
-    np.savez(draft / "windows.npz", windows=made.windows, scored_bytes=scored_bytes)
+    windows = made.windows.copy()
+    if bos is not None:  # for every engine, as llama-perplexity does
+        windows[:, 0] = bos
+    np.savez(draft / "windows.npz", windows=windows, scored_bytes=scored_bytes)
     return TokensStep(
-        tokens=len(tokens), windows_available=made.available, windows_used=len(made.windows), vocabulary=vocabulary
+        tokens=len(tokens), windows_available=made.available, windows_used=len(windows), vocabulary=vocabulary
     )

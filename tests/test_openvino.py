@@ -1,0 +1,322 @@
+"""The OpenVINO engine on a tiny real model: export, scores, configurations, compression, broken files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quantcurve.engines.base import (
+    LlamaCppConfig,
+    OpenVinoConfig,
+    OpenVinoRuntime,
+    ReferenceScratch,
+    Tokens,
+    TokenScores,
+)
+from quantcurve.engines.child import Child
+from quantcurve.engines.opening import open_model
+from quantcurve.errors import BackendError, ModelFileError, RecipeError
+from quantcurve.recipe_openvino import WEIGHTS, LayerRule, OpenVinoVariant
+from quantcurve.records import ModelFile, Workload
+from quantcurve.store import Store
+
+pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'quantcurve[openvino]'")
+pytest.importorskip("optimum.intel", reason="optimum-intel is not installed: pip install 'quantcurve[openvino]'")
+
+pytestmark = pytest.mark.real
+TOKENS = 64
+CONFIG = LlamaCppConfig(threads=2, window_tokens=TOKENS, sequences=4)
+EXACT = OpenVinoRuntime(execution="accuracy")
+
+
+@pytest.fixture(scope="module")
+def ir(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from quantcurve.engines import openvino_export
+
+    folder = tmp_path_factory.mktemp("ir")
+    with Child("export", folder / "log") as child:
+        child.call(openvino_export.export, tiny_model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def windows() -> Tokens:
+    return np.random.default_rng(0).integers(3, 299, (4, TOKENS)).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_model: Path, windows: Tokens, tmp_path_factory: pytest.TempPathFactory) -> ReferenceScratch:
+    """llama.cpp's logits of the F16 file."""
+    folder = tmp_path_factory.mktemp("reference")
+    scratch = ReferenceScratch(folder)
+    model = open_model(tiny_model, CONFIG, "reference", folder / "log")
+    model.score(windows, keep=scratch)
+    model.close()
+    return scratch
+
+
+class Bench:
+    """Scores IRs against llama.cpp's reference."""
+
+    def __init__(self, folder: Path, windows: Tokens, reference: ReferenceScratch) -> None:
+        self.folder, self.windows, self.reference = folder, windows, reference
+
+    def scores(self, path: Path, runtime: OpenVinoRuntime = EXACT) -> TokenScores:
+        model = open_model(path, CONFIG.of(runtime), "ir", self.folder / "log")
+        try:
+            return model.score(self.windows, self.reference)
+        finally:
+            model.close()
+
+    def kl(self, path: Path, runtime: OpenVinoRuntime = EXACT) -> float:
+        scores = self.scores(path, runtime)
+        assert scores.kl is not None
+        return float(scores.kl.mean())
+
+    def compressed(self, ir: Path, name: str, **options: object) -> Path:
+        from quantcurve.engines import openvino_compress
+
+        target = self.folder / name
+        target.mkdir()
+        variant = OpenVinoVariant(**options)
+        windows = self.windows if variant.data_aware else None
+        with Child(name, self.folder / "log") as child:
+            child.call(openvino_compress.compress, ir, target, variant, windows, target / "statistics")
+        return target
+
+
+@pytest.fixture
+def bench(tmp_path: Path, windows: Tokens, reference: ReferenceScratch) -> Bench:
+    return Bench(tmp_path, windows, reference)
+
+
+def read_back(path: Path) -> ModelFile:
+    from quantcurve.engines import openvino_ir
+
+    return openvino_ir.model_file(path, Store().hash_file)
+
+
+def test_the_float32_ir_is_the_reference_but_for_rounding(bench: Bench, ir: Path):
+    assert bench.kl(ir) < 1e-5  # llama.cpp multiplies F16 weights by activations rounded to F16
+    file = read_back(ir)
+    assert [t.type for t in file.types] == ["f32"] and file.bits_per_weight == 32
+
+
+def test_logits_of_the_float32_ir_are_those_of_transformers(bench: Bench, ir: Path, tiny_model: Path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    keep = ReferenceScratch(bench.folder / "own")
+    model = open_model(ir, CONFIG.of(EXACT), "ir", bench.folder / "log")
+    model.score(bench.windows, keep=keep)
+    model.close()
+    original = AutoModelForCausalLM.from_pretrained(
+        tiny_model.parent, gguf_file=tiny_model.name, dtype=torch.float32, local_files_only=True
+    )
+    with torch.no_grad():
+        expected = original(torch.from_numpy(bench.windows.astype(np.int64))).logits.numpy()
+    np.testing.assert_allclose(np.load(keep.logits), expected[:, TOKENS // 2 : -1], rtol=1e-3, atol=1e-4)
+
+
+def test_the_state_is_forgotten_between_windows_and_calls(bench: Bench, ir: Path):
+    model = open_model(ir, CONFIG.of(EXACT), "ir", bench.folder / "log")
+    first = model.score(bench.windows)
+    model.time(Workload(prompt_tokens=8, decode_tokens=3, decode_context_tokens=4, seed=0))
+    again = model.score(bench.windows[::-1].copy())
+    model.close()
+    np.testing.assert_array_equal(first.nll, again.nll[::-1])
+
+
+def test_the_configuration_is_read_back_from_the_compiled_model(bench: Bench, ir: Path):
+    runtime = OpenVinoRuntime(kv_cache="u8", inference_precision="f32", dynamic_quantization_group=64)
+    model = open_model(ir, CONFIG.of(runtime), "ir", bench.folder / "log")
+    found = model.effective_config
+    model.close()
+    assert (found.key_cache_precision, found.value_cache_precision) == ("u8", "u8")
+    assert (found.inference_precision, found.dynamic_quantization_group, found.threads) == ("f32", 64, 2)
+    assert found.cache_bytes_per_token == 2 * 2 * 2 * 64  # K and V, layers, heads, width
+
+    model = open_model(ir, CONFIG.of(EXACT), "ir", bench.folder / "log")
+    found = model.effective_config
+    model.close()
+    assert (found.execution_mode, found.inference_precision) == ("ACCURACY", "f32")
+    assert (found.key_cache_precision, found.dynamic_quantization_group) == ("f32", 0)
+
+
+def test_a_setting_that_the_device_does_not_run_is_refused(bench: Bench, ir: Path):
+    from pydantic import ValidationError
+
+    with pytest.raises(ValidationError, match="accuracy sets all precisions"):
+        OpenVinoRuntime(execution="accuracy", kv_cache="u8")
+    config = OpenVinoConfig.model_construct(
+        threads=2,
+        window_tokens=TOKENS,
+        runtime=OpenVinoRuntime.model_construct(**{**dict(EXACT), "kv_cache": "u8"}),
+    )
+    with pytest.raises(BackendError, match=r"runtime\.kv_cache: u8 was asked for, and the device runs f32"):
+        open_model(ir, config, "ir", bench.folder / "log")
+
+
+def test_a_quantised_cache_costs_something(bench: Bench, ir: Path):
+    """In a single pass over the window it would not: attention sees its own keys and values as they are."""
+    exact = bench.kl(ir, EXACT)
+    runtime = OpenVinoRuntime(inference_precision="f32", dynamic_quantization_group=0, kv_cache="u8")
+    with_u8 = bench.kl(ir, runtime)
+    assert with_u8 > 10 * exact
+
+
+def test_an_uncompressed_export_pins_its_cache_and_a_compressed_one_does_not(bench: Bench, ir: Path):
+    compressed = bench.compressed(ir, "int8", weights="INT8_ASYM")
+    found = {}
+    for name, path in (("plain", ir), ("compressed", compressed)):
+        model = open_model(path, CONFIG.of(OpenVinoRuntime()), name, bench.folder / "log")
+        found[name] = model.effective_config.key_cache_precision
+        model.close()
+    assert found == {"plain": "f16", "compressed": "u8"}
+
+
+FORMATS = [
+    ({"weights": "INT8_SYM"}, {"i8"}),
+    ({"weights": "INT4_SYM", "group_size": 64}, {"i4", "u8"}),
+    ({"weights": "INT4_ASYM", "group_size": 32, "all_layers": True}, {"u4"}),
+    ({"weights": "NF4", "group_size": 64}, {"nf4", "u8"}),
+    ({"weights": "INT4_SYM", "group_size": 64, "ratio": 0.5, "backup": "int8_sym"}, {"i4", "i8"}),
+    ({"weights": "FP8_E4M3", "group_size": 64}, {"f8e4m3"}),
+    ({"weights": "MXFP4"}, {"f4e2m1", "f8e4m3"}),
+    ({"weights": "INT4_SYM", "group_size": 64, "awq": True, "scale_estimation": True}, {"i4", "u8"}),
+    ({"weights": "INT4_SYM", "group_size": 64, "gptq": True}, {"i4", "u8"}),
+    ({"weights": "INT4_SYM", "group_size": 64, "lora_correction": True}, {"i4", "u8"}),
+    ({"weights": "W4A8", "group_size": 64}, {"i4", "u8"}),
+    ({"weights": "F16"}, {"f16"}),
+]
+
+
+@pytest.mark.parametrize(("options", "types"), FORMATS, ids=lambda v: str(v) if isinstance(v, dict) else "")
+def test_what_was_asked_for_is_in_the_file(bench: Bench, ir: Path, options: dict[str, object], types: set[str]):
+    path = bench.compressed(ir, "made", **options)
+    file = read_back(path)
+    found = {t.type for t in file.types}
+    assert types <= found, found
+    assert file.bits_per_weight < 20
+    assert 0 <= bench.kl(path) < 1
+
+
+def test_layers_have_the_format_of_the_first_rule_that_matches(bench: Bench, ir: Path):
+    rules = (
+        LayerRule(match=r"model\.layers\.0\.mlp\.down_proj", weights="F32"),
+        LayerRule(match=r"model\.layers\.0\..*", weights="INT8_ASYM"),
+    )
+    path = bench.compressed(ir, "mixed", weights="INT4_SYM", group_size=64, layers=rules)
+    from quantcurve.engines import openvino_ir
+
+    by_layer = {c.name: c.type for c in openvino_ir.constants(path) if c.is_weights and "layers." in c.name}
+    first = {name: kind for name, kind in by_layer.items() if "layers.0." in name}
+    assert {kind for name, kind in first.items() if "down_proj" in name} == {"f32"}
+    assert {kind for name, kind in first.items() if "down_proj" not in name} == {"u8"}
+    assert {kind for name, kind in by_layer.items() if "layers.1." in name} == {"i4"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (({"match": "layers.9", "weights": "INT8_ASYM"},), "matches none of the model's"),
+        (
+            ({"match": ".*", "weights": "INT8_ASYM"}, {"match": r".*mlp.*", "weights": "F32"}),
+            "is never reached",
+        ),
+    ],
+)
+def test_a_rule_without_effect_is_refused(bench: Bench, ir: Path, rules: tuple[dict[str, str], ...], said: str):
+    with pytest.raises(RecipeError, match=said):
+        bench.compressed(ir, "none", weights="INT4_SYM", group_size=64, layers=rules)
+
+
+def test_a_group_that_no_layer_allows_is_refused_by_name(bench: Bench, ir: Path):
+    with pytest.raises(BackendError, match=r"NNCF cannot compress it.*group size"):
+        bench.compressed(ir, "odd", weights="INT4_SYM", group_size=96)
+
+
+def test_a_group_that_does_not_fit_is_adjusted_where_the_recipe_says_so(bench: Bench, ir: Path):
+    path = bench.compressed(ir, "adjusted", weights="INT4_SYM", group_size=96, group_size_fallback="adjust")
+    assert "i4" in {t.type for t in read_back(path).types}
+
+
+def test_an_ir_that_is_cut_short_is_refused_before_openvino_reads_it(bench: Bench, ir: Path):
+    broken = bench.folder / "broken"
+    shutil.copytree(ir, broken)
+    weights = broken / "openvino_model.bin"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match=r"cut short: [\d,]+ bytes, the graph beside it needs [\d,]+"):
+        bench.scores(broken)
+    weights.unlink()
+    with pytest.raises(ModelFileError, match="no such file"):
+        bench.scores(broken)
+    (broken / "openvino_model.xml").write_text("<net")
+    with pytest.raises(ModelFileError, match="not an OpenVINO IR"):
+        bench.scores(broken)
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(bench: Bench, ir: Path):
+    with pytest.raises(BackendError, match=r"device NPU is not on this machine; OpenVINO finds .*CPU"):
+        bench.scores(ir, OpenVinoRuntime(device="NPU"))
+
+
+def test_a_model_that_transformers_does_not_know_is_refused_by_name(tmp_path: Path):
+    from quantcurve.engines import openvino_export
+
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    (tmp_path / "out").mkdir()
+    with (
+        Child("export", tmp_path / "log") as child,
+        pytest.raises(BackendError, match=r"transformers cannot load it: .*no-such-model"),
+    ):
+        child.call(openvino_export.export, tmp_path, tmp_path / "out")
+
+
+def nncf_refuses(variant: OpenVinoVariant) -> bool:
+    """Whether nncf.compress_weights would, by its own checks before it touches the model."""
+    import nncf
+    from nncf.quantization.algorithms.weight_compression.algorithm import check_user_compression_configuration
+
+    from quantcurve.engines import openvino_compress
+
+    try:
+        if variant.mode in openvino_compress.OPTIMUM:
+            arguments = openvino_compress.optimum_configuration(variant).to_nncf_dict()
+        else:
+            arguments = openvino_compress.plain_arguments(variant.mode, variant.group_size, variant, ())
+        known = {name: arguments.get(name) for name in check_user_compression_configuration.__annotations__}
+        known.pop("return")
+        known |= {"subset_size": 128, "dataset": [1] if variant.data_aware else None, "compression_format": None}
+        check_user_compression_configuration(**known)
+    except (nncf.ValidationError, nncf.ParameterNotSupportedError, ValueError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("weights", [w for w in WEIGHTS if w not in {"F32", "F16", "W4A8"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"group_size": 64},
+        {"ratio": 0.5},
+        {"all_layers": True},
+        {"awq": True},
+        {"backup": "int8_sym"},
+        {"gptq": True},
+    ],
+    ids=str,
+)
+def test_what_nncf_refuses_is_refused_with_the_recipe(weights: str, options: dict[str, object]):
+    """And nothing else: a variant that the recipe lets through passes NNCF's own checks."""
+    from pydantic import ValidationError
+
+    try:
+        OpenVinoVariant(weights=weights, **options)
+    except ValidationError:
+        return
+    assert not nncf_refuses(OpenVinoVariant(weights=weights, **options))

