@@ -77,7 +77,7 @@ def main() -> int:
     options = parser.parse_args()
     wanted = recipe(options)
     load_average = psutil.getloadavg()[0]
-    session = open_session(wanted, Where(threads=options.threads))
+    session = open_session(Where(threads=options.threads), openvino_too=True)
     with tempfile.TemporaryDirectory(prefix="quantcurve-bench-") as folder, session.store.in_use():
         reference = resolve.resolve(wanted.model, Path.cwd(), session)
         text = Text(name="text", source=wanted.texts[0].source)

@@ -40,7 +40,7 @@ def calib_check(recipe: RecipeArgument, json: JsonOption = False, cache: CacheOp
     settings = settings_of(loaded.recipe)
     offered = load_offered(loaded, settings, load_texts(loaded))
     with interruptible(), watched(quiet=False, verbose=False) as progress:
-        session = open_session(loaded.recipe, Where(cache=cache), progress)
+        session = open_session(Where(cache=cache), progress)
         with session.store.in_use():
             with at(loaded, "model", "source"):
                 reference = resolve(loaded.recipe.model, loaded.path.parent, session)

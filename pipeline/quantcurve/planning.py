@@ -108,7 +108,8 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
     recipe = loaded.recipe
     texts = load_texts(loaded)
     with tempfile.TemporaryDirectory(prefix="quantcurve-plan-") as logs:
-        session = open_session(recipe, where._replace(logs=Path(logs)), remember=False)
+        openvino_too = bool(recipe.variants.openvino)
+        session = open_session(where._replace(logs=Path(logs)), remember=False, openvino_too=openvino_too)
         with at(loaded, "model", "source"):
             located = sources.locate(recipe.model.source, loaded.path.parent)
         known = look_up(loaded, texts, located, session)

@@ -34,8 +34,10 @@ def silent(event: Event) -> None:
     """Progress that nobody watches."""
 
 
-def open_session(recipe: Recipe, where: Where, progress: Progress = silent, remember: bool = True) -> Session:
-    """The surroundings of a run; `remember` as in Store.
+def open_session(
+    where: Where, progress: Progress = silent, remember: bool = True, openvino_too: bool = False
+) -> Session:
+    """The surroundings of a run; `remember` as in Store, `openvino_too` for a recipe with variants for it.
 
     Raises:
         PrerequisiteError: llama-cpp-python is not installed, or has no GPU support where one is asked for; OpenVINO is
@@ -51,7 +53,7 @@ def open_session(recipe: Recipe, where: Where, progress: Progress = silent, reme
     return Session(
         store=store,
         engine=llamacpp.identity(store.hash_file),
-        openvino=openvino.identity(store.hash_file) if recipe.variants.openvino else None,
+        openvino=openvino.identity(store.hash_file) if openvino_too else None,
         threads=where.threads or machine.default_threads(),
         device=where.device,
         logs=where.logs or store.folder / "logs",
@@ -68,7 +70,7 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
         PrerequisiteError: something is missing on this machine.
         BackendError: the reference cannot be made or measured; what fails for one variant is in its result.
     """
-    session = open_session(loaded.recipe, where or Where(), progress)
+    session = open_session(where or Where(), progress, openvino_too=bool(loaded.recipe.variants.openvino))
     session.store.sweep()
     texts = load_texts(loaded)
     with session.store.in_use():
