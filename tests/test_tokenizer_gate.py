@@ -64,7 +64,9 @@ def wrong(folder: Path, target: Path, change: str) -> Path:
         cuts[:] = [{"type": "Digits", "individual_digits": True}, {**cuts[-1], "use_regex": True}]
     elif change == "bos":
         path.with_name(gguf_tokenizer.CONFIG).write_text(
-            path.with_name(gguf_tokenizer.CONFIG).read_text("utf-8").replace('"add_bos_token": false', '"add_bos_token": true')
+            path.with_name(gguf_tokenizer.CONFIG)
+            .read_text("utf-8")
+            .replace('"add_bos_token": false', '"add_bos_token": true')
         )
     path.write_text(json.dumps(content), "utf-8")
     with Child("tokenizer", target / "log") as child:
@@ -105,13 +107,25 @@ def test_what_is_compared_is_in_the_key(folder: Path, session: Session, tmp_path
     ],
 )
 def test_a_wrong_tokenizer_stops_the_run(
-    change: str, lane: str, content: str, parts: list[str], smollm2: Path, folder: Path, session: Session, tmp_path: Path
+    change: str,
+    lane: str,
+    content: str,
+    parts: list[str],
+    smollm2: Path,
+    folder: Path,
+    session: Session,
+    tmp_path: Path,
 ) -> None:
     planted = wrong(folder, tmp_path / "planted", change)
     with pytest.raises(BackendError) as stopped:
         check(smollm2, HASH, planted, [loaded(content)], session)
     message = str(stopped.value)
-    for part in (f"the tokenizers of llama.cpp and {lane} differ", "nothing was measured", "Hugging Face folder", *parts):
+    for part in (
+        f"the tokenizers of llama.cpp and {lane} differ",
+        "nothing was measured",
+        "Hugging Face folder",
+        *parts,
+    ):
         assert part in message, message
     assert not session.cached("tokenizer_gate", tokenizer_gate.gate_inputs(HASH, planted, [loaded(content)], session))
 
@@ -169,11 +183,16 @@ def test_a_difference_is_narrowed_to_its_place() -> None:
 
 
 def test_equal_lanes_have_no_difference() -> None:
-    assert first_difference([letters("a"), letters("b"), letters("c")], [NamedText("t", "same"), NamedText("u", "")]) is None
+    assert (
+        first_difference([letters("a"), letters("b"), letters("c")], [NamedText("t", "same"), NamedText("u", "")])
+        is None
+    )
 
 
 def test_a_lane_that_stops_early_differs_at_its_end() -> None:
-    short = Lane("short", lambda texts: [letters("x").tokenize([t])[0][:5] for t in texts], lambda ids: [chr(i) for i in ids])
+    short = Lane(
+        "short", lambda texts: [letters("x").tokenize([t])[0][:5] for t in texts], lambda ids: [chr(i) for i in ids]
+    )
     found = first_difference([letters("a"), short], [NamedText("t", "abcdefghij")])
     assert found is not None
     assert found.position == 5 and found.found.total == 5 and len(found.string) == 6

@@ -144,7 +144,11 @@ def refusal(variant: OpenVinoVariant) -> str | None:
     if weights in UNCOMPRESSED and (options or variant.layers):
         return f"{weights} leaves the weights as they are: it takes no {', '.join(options or ['layers'])}"
     if weights in INT8:
-        extra = [n for n in options if not (n == "ratio" and variant.ratio == 1) and (n, variant.group_size) != ("group_size", -1)]
+        extra = [
+            n
+            for n in options
+            if not (n == "ratio" and variant.ratio == 1) and (n, variant.group_size) != ("group_size", -1)
+        ]
         if extra:
             return f"{weights} gives every layer one scale a channel: NNCF takes no {', '.join(extra)} with it"
     if methods and weights in (*MICROSCALING, *FLOATS):

@@ -7,6 +7,7 @@ Runs inside a child process. transformers builds its own from such a file, witho
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def _build(path: Path, vocabulary: Vocabulary, parse_special: bool) -> Tokenizer
 
     way = _way(path, vocabulary)
     tokenizer = Tokenizer(_model(path, vocabulary, way.whole_words))
-    tokenizer.pre_tokenizer = _cuts(way)
+    tokenizer.pre_tokenizer = _cuts(way, vocabulary)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = _affixes(vocabulary)
     tokenizer.add_tokens([_added(t) for t in vocabulary.tokens if t.is_added and not t.is_control])
@@ -95,14 +96,20 @@ def _model(path: Path, vocabulary: Vocabulary, whole_words: bool) -> object:
     return BPE(vocab=ids, merges=list(vocabulary.merges), ignore_merges=whole_words)
 
 
-def _cuts(way: PreTokenizer) -> object:
+def _cuts(way: PreTokenizer, vocabulary: Vocabulary) -> object:
     from tokenizers import Regex
     from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
     # Digits followed by ByteLevel's own pattern would do for some, but OpenVINO's converter makes one pattern of the
     # two, which cuts spaces before digits elsewhere.
-    splits = [Split(Regex(pattern), "isolated") for pattern in way.patterns]
-    return Sequence([*splits, ByteLevel(add_prefix_space=False, use_regex=False)])
+    patterns = list(way.patterns)
+    to_letters = ByteLevel(add_prefix_space=False, use_regex=False)
+    known = {token.text for token in vocabulary.tokens}
+    # llama.cpp drops a byte that is no token too, but merges nothing across it.
+    unknown = [c for c in map(chr, range(128)) if to_letters.pre_tokenize_str(c)[0][0] not in known]
+    if unknown:
+        patterns.append("[" + "".join(map(re.escape, unknown)) + "]")
+    return Sequence([*(Split(Regex(pattern), "isolated") for pattern in patterns), to_letters])
 
 
 def _affixes(vocabulary: Vocabulary) -> object:

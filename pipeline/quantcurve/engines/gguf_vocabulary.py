@@ -74,8 +74,6 @@ class Vocabulary(NamedTuple):
     chat_template: str | None
 
 
-
-
 _open: list[tuple[Path, Any]] = []
 
 
@@ -98,6 +96,8 @@ def loaded(path: Path) -> Any:
         raise
     _open.append((path, model))
     return model
+
+
 def read_vocabulary(path: Path) -> Vocabulary:
     """Read a file's vocabulary.
 

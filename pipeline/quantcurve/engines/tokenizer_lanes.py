@@ -5,6 +5,7 @@ What was loaded last stays loaded, because a difference is narrowed down by many
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from quantcurve.engines.base import Tokens
 from quantcurve.errors import BackendError, ModelFileError
 
 OPENVINO_TOKENIZER, OPENVINO_DETOKENIZER = "openvino_tokenizer.xml", "openvino_detokenizer.xml"
-TASK = "text-generation-with-past"
+SHORT, BATCH = 2_000, 256
 NO_TOKEN = "(no token of this vocabulary)"
 
 
@@ -36,27 +37,28 @@ def write_tokenizer(model: Path, folder: Path) -> None:
 
 
 def write_openvino(folder: Path) -> None:
-    """Write openvino_tokenizer.xml and openvino_detokenizer.xml from a folder's tokenizer, by optimum-intel.
+    """Write openvino_tokenizer.xml and openvino_detokenizer.xml from a folder's tokenizer, as GenAI loads them.
+
+    Padding is put on the left, where optimum-intel puts it for text generation.
 
     Raises:
         ModelFileError: the folder has no tokenizer that transformers can load.
         BackendError: the converter refused it.
     """
+    import openvino
     from openvino_tokenizers import convert_tokenizer
-    from optimum.exporters.openvino.convert import export_tokenizer
 
     tokenizer = _transformers(folder)
-    export_tokenizer(tokenizer, folder, task=TASK)
-    if not all((folder / name).is_file() for name in (OPENVINO_TOKENIZER, OPENVINO_DETOKENIZER)):
-        # optimum-intel keeps the reason to itself.
-        try:
-            convert_tokenizer(tokenizer, with_detokenizer=True)
-            reason = "optimum-intel wrote no files and gave no reason"
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    tokenizer.padding_side = tokenizer.truncation_side = "left"
+    try:
+        models = convert_tokenizer(tokenizer, with_detokenizer=True)
+    except Exception as error:  # its errors have no class in common
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackendError(
             f"{folder}: OpenVINO's converter refused the tokenizer: {reason}; leave out variants.openvino"
-        )
+        ) from error
+    for model, name in zip(models, (OPENVINO_TOKENIZER, OPENVINO_DETOKENIZER), strict=True):
+        openvino.save_model(model, folder / name)
 
 
 def llamacpp(model: Path, texts: list[str], parse_special: bool) -> list[Tokens]:
@@ -128,23 +130,37 @@ def openvino(folder: Path, texts: list[str]) -> list[Tokens]:
 
     Args:
         folder: with openvino_tokenizer.xml.
-        texts: whole texts.
+        texts: whole texts; NULs at the end of one are cut off by OpenVINO's Python binding.
 
     Raises:
         ModelFileError: it is missing or cannot be loaded.
         BackendError: it failed on a text.
     """
     tokenizer = _openvino(folder)
-    found = []
-    for text in texts:
+    found: list[Tokens] = []
+    for batch in _batches(texts):
         try:
-            result = tokenizer([text])
+            result = tokenizer(batch)
         except RuntimeError as error:
             reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-            raise BackendError(f"{folder / OPENVINO_TOKENIZER}: failed on {text[:80]!r}: {reason}") from error
-        kept = result["attention_mask"][0].astype(bool)
-        found.append(result["input_ids"][0][kept].astype(np.int32))
+            raise BackendError(f"{folder / OPENVINO_TOKENIZER}: failed on {batch[0][:80]!r}: {reason}") from error
+        kept = result["attention_mask"].astype(bool)
+        found += [ids[mask].astype(np.int32) for ids, mask in zip(result["input_ids"], kept, strict=True)]
     return found
+
+
+def _batches(texts: list[str]) -> Iterator[list[str]]:
+    """Short texts together, because a call costs milliseconds; long ones apart, because a batch is padded."""
+    batch: list[str] = []
+    for text in texts:
+        if len(text) > SHORT or len(batch) == BATCH:
+            yield from ([batch] if batch else [])
+            batch = []
+        if len(text) > SHORT:
+            yield [text]
+        else:
+            batch.append(text)
+    yield from ([batch] if batch else [])
 
 
 @lru_cache(maxsize=1)
