@@ -143,16 +143,18 @@ def test_every_way_to_cut_on_random_texts(pre: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("pre", sorted({way: name for name, way in PRE_TOKENIZERS.items() if name}.values()))
 def test_every_way_to_cut_on_every_character(pre: str, tmp_path: Path) -> None:
-    """Each character of Unicode 14, of big blocks a part, between letters, digits, spaces, punctuation."""
+    """Each character between letters, digits, spaces and punctuation; of big blocks a part."""
     path = pair_vocabulary(tmp_path / "pairs.gguf", pre, range(256))
-    texts = [f"a{c}b{c}{c}1{c} {c}!{c}\n {c} " for c in characters()]
-    assert len(texts) > 40_000
+    found = [f"a{c}b{c}{c}1{c} {c}!{c}\n {c} " for c in characters()]
+    assert len(found) > 40_000
+    # llama.cpp compiles some patterns anew for every call.
+    texts = ["x".join(found[i : i + 40]) for i in range(0, len(found), 40)]
     for text, theirs, ours in ids_of_both(path, texts, False):
-        assert ours == theirs, (pre, hex(ord(text[1])))
+        assert ours == theirs, (pre, ascii(text))
 
 
 def characters() -> list[str]:
-    """Characters that Unicode 14 has (3.2 to 14 are all in Python's table of ages by then); blocks of look-alikes thin."""
+    """Characters that Python's Unicode has (14 or 15); blocks of look-alikes thin."""
     thin = ((0x4E00, 0xA000, 31), (0xAC00, 0xD7A4, 31), (0x17000, 0x18D00, 31), (0xE000, 0xF900, 97))
     found = []
     for code in (*range(0xD800), *range(0xE000, 0x20000), *range(0x20000, 0x110000, 301)):
@@ -203,7 +205,7 @@ def test_user_defined_tokens_are_found_where_control_tokens_are_not(tmp_path: Pa
 )
 def test_vocabularies_of_llama_cpp(name: str) -> None:
     path = Path(str(VOCABULARIES)) / f"ggml-vocab-{name}.gguf"
-    cases = path.with_name(path.name + ".inp").read_text("utf-8").split("\n__ggml_vocab_test__\n")
+    cases = path.with_name(path.name + ".inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")[:-1]
     expected = [line.split() for line in path.with_name(path.name + ".out").read_text().splitlines()]
     bos = tokenizer_lanes.llamacpp(path, [""], False)[0].tolist()
     for ids, case in zip(gguf_tokenizer.build(path).encode_batch(cases), expected, strict=True):
