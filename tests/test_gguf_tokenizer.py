@@ -27,70 +27,13 @@ pytest.importorskip("transformers")
 pytestmark = pytest.mark.real
 VOCABULARIES = os.environ.get("QUANTCURVE_LLAMA_VOCABS")
 REFUSED = ("bert-bge", "nomic-bert-moe", "llama-spm", "phi-3", "baichuan", "gemma-4")
-WORDS = [
-    "a",
-    "b",
-    "A",
-    "B",
-    "é",
-    "É",
-    "ſ",
-    "K",
-    "ǅ",
-    "1",
-    "23",
-    "４",
-    "٣",
-    "²",
-    "Ⅷ",
-    "中",
-    "ひ",
-    "カ",
-    "한",
-    "ا",
-    "ी",
-    "क",
-    "'s",
-    "'S",
-    "'re",
-    "'LL",
-    "don't",
-    "aB",
-    "Ab",
-    "ÅB",
-    "!",
-    "?",
-    "/",
-    "$",
-    "+",
-    "<",
-    "(",
-    "|",
-    ".",
-    "…",
-    "_",
-    "`",
-    "~",
-    "‘",
-    "“",
-    "、",
-    "。",
-    "！",
-    "～",
-    "👍",
-    "🏽",
-    "\u200d",
-    "́",
-    "ः",
-    "\u3000",
-    "\xa0",
-    "\u2028",
-    "\x85",
-    "\x0b",
-    "\x1c",
-    "\x00",
-    "�",
-] + [" ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "\r", *SPECIALS]
+VISIBLE = (
+    "a b A B é É ſ K ǅ 1 23 ４ ٣ ² Ⅷ 中 ひ カ 한 ا ी क 's 'S 're 'LL don't aB Ab ÅB ! ? / $ + < ( | . … _ ` ~ ‘ “ "
+    "、 。 ！ ～ 👍 🏽 \u200d \u0301 \u0903 \x00 \ufffd"
+)
+SPACES = (" ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "\r", "\u3000", "\xa0", "\u2028", "\x85", "\x0b", "\x1c")
+WORDS = (*VISIBLE.split(" "), *SPACES, *SPECIALS)
+WITH_FILES = "command-r deepseek-coder deepseek-llm falcon gpt-2 llama-bpe mpt qwen2 qwen35 refact starcoder"
 
 
 def random_texts(count: int, seed: int = 1) -> list[str]:
@@ -187,22 +130,7 @@ def test_user_defined_tokens_are_found_where_control_tokens_are_not(tmp_path: Pa
 @pytest.mark.skipif(
     VOCABULARIES is None, reason="llama.cpp's vocabularies: set QUANTCURVE_LLAMA_VOCABS to their folder"
 )
-@pytest.mark.parametrize(
-    "name",
-    [
-        "command-r",
-        "deepseek-coder",
-        "deepseek-llm",
-        "falcon",
-        "gpt-2",
-        "llama-bpe",
-        "mpt",
-        "qwen2",
-        "qwen35",
-        "refact",
-        "starcoder",
-    ],
-)
+@pytest.mark.parametrize("name", WITH_FILES.split(" "))
 def test_vocabularies_of_llama_cpp(name: str) -> None:
     path = Path(str(VOCABULARIES)) / f"ggml-vocab-{name}.gguf"
     cases = path.with_name(path.name + ".inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")[:-1]

@@ -23,8 +23,9 @@ pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
 pytest.importorskip("openvino_tokenizers")
 pytestmark = pytest.mark.real
-CHAT = "What is 7 x 6?\n\n\tIt is 42.\n" * 40
+CHAT = "What is  7 x 6?\n\n\tIt is the 42.\n" * 40
 HASH = "1" * 64
+BOS = "<|im_start|>"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def loaded(content: str, name: str = "chat") -> LoadedText:
 
 
 def wrong(folder: Path, target: Path, change: str) -> Path:
-    """A copy of a tokenizer's folder with a mistake in it, the OpenVINO files converted anew."""
+    """A copy of a tokenizer's folder with a mistake in it."""
     shutil.copytree(folder, target)
     path = target / gguf_tokenizer.TOKENIZER
     content = json.loads(path.read_text("utf-8"))
@@ -59,18 +60,22 @@ def wrong(folder: Path, target: Path, change: str) -> Path:
     if change == "merge":
         content["model"]["merges"].remove(["Ġ", "t"])
     elif change == "digits":
-        cuts.pop(0)
-    elif change == "digits as in the notes":  # OpenVINO's converter makes one pattern of these two
+        cuts[:] = [{**cuts[-1], "use_regex": True}]
+    elif change == "converter":  # OpenVINO's makes one pattern of these two, which is another one
         cuts[:] = [{"type": "Digits", "individual_digits": True}, {**cuts[-1], "use_regex": True}]
     elif change == "bos":
-        path.with_name(gguf_tokenizer.CONFIG).write_text(
-            path.with_name(gguf_tokenizer.CONFIG)
-            .read_text("utf-8")
-            .replace('"add_bos_token": false', '"add_bos_token": true')
-        )
+        content["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": BOS, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": content["post_processor"]["pair"],
+            "special_tokens": {BOS: {"id": BOS, "ids": [1], "tokens": [BOS]}},
+        }
+        config = target / gguf_tokenizer.CONFIG
+        config.write_text(config.read_text("utf-8").replace('"add_bos_token": false', '"add_bos_token": true'))
     path.write_text(json.dumps(content), "utf-8")
-    with Child("tokenizer", target / "log") as child:
-        child.call(tokenizer_lanes.write_openvino, target)
+    if change == "converter":
+        with Child("tokenizer", target / "log") as child:
+            child.call(tokenizer_lanes.write_openvino, target)
     return target
 
 
@@ -98,18 +103,17 @@ def test_what_is_compared_is_in_the_key(folder: Path, session: Session, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("change", "lane", "content", "parts"),
+    ("change", "lane", "parts"),
     [
-        ("merge", "transformers", CHAT, ["text 'chat'", "'\\tIt '", "Ġ", "control tokens in texts left as text"]),
-        ("digits", "transformers", CHAT, ["text 'chat'", "42", "34 '4', 32 '2'"]),
-        ("digits as in the notes", "OpenVINO", "a  5", ["'  5'", "control tokens in texts parsed"]),
-        ("bos", "transformers", "x", ["'<|im_start|>'", "at token 0"]),
+        ("merge", "transformers", ["text 'chat'", "'Ġt'", "left as text"]),
+        ("digits", "transformers", ["text 'chat'", "'Ġ', ", "left as text"]),
+        ("converter", "OpenVINO", ["text 'chat'", "'  7'", "256 'ĠĠ', 39 '7'", "216 'Ġ', 216 'Ġ', 39 '7'", "parsed"]),
+        ("bos", "transformers", ["text 'chat'", "1 '<|im_start|>'", "at token 0"]),
     ],
 )
 def test_a_wrong_tokenizer_stops_the_run(
     change: str,
     lane: str,
-    content: str,
     parts: list[str],
     smollm2: Path,
     folder: Path,
@@ -118,7 +122,7 @@ def test_a_wrong_tokenizer_stops_the_run(
 ) -> None:
     planted = wrong(folder, tmp_path / "planted", change)
     with pytest.raises(BackendError) as stopped:
-        check(smollm2, HASH, planted, [loaded(content)], session)
+        check(smollm2, HASH, planted, [loaded(CHAT)], session)
     message = str(stopped.value)
     for part in (
         f"the tokenizers of llama.cpp and {lane} differ",
@@ -127,7 +131,7 @@ def test_a_wrong_tokenizer_stops_the_run(
         *parts,
     ):
         assert part in message, message
-    assert not session.cached("tokenizer_gate", tokenizer_gate.gate_inputs(HASH, planted, [loaded(content)], session))
+    assert not session.cached("tokenizer_gate", tokenizer_gate.gate_inputs(HASH, planted, [loaded(CHAT)], session))
 
 
 def test_the_tokenizer_that_transformers_makes_of_the_embedded_file_is_caught(
@@ -136,9 +140,7 @@ def test_the_tokenizer_that_transformers_makes_of_the_embedded_file_is_caught(
     from transformers import AutoTokenizer
 
     AutoTokenizer.from_pretrained(smollm2.parent, gguf_file=smollm2.name).save_pretrained(tmp_path / "theirs")
-    with Child("tokenizer", tmp_path / "log") as child:
-        child.call(tokenizer_lanes.write_openvino, tmp_path / "theirs")
-    with pytest.raises(BackendError, match="the tokenizers of llama.cpp and transformers differ"):
+    with pytest.raises(BackendError, match=r"the tokenizers of llama\.cpp and transformers differ"):
         check(smollm2, HASH, tmp_path / "theirs", [loaded(CHAT)], session)
 
 
@@ -146,7 +148,7 @@ def test_the_gate_is_what_catches_it(
     smollm2: Path, folder: Path, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the comparison taken out, the planted tokenizer passes: nothing else would notice."""
-    planted = wrong(folder, tmp_path / "planted", "digits")
+    planted = wrong(folder, tmp_path / "planted", "merge")
     monkeypatch.setattr(tokenizer_difference, "agree", lambda a, b: True)
     check(smollm2, HASH, planted, [loaded(CHAT)], session)
 
@@ -177,8 +179,8 @@ def test_a_difference_is_narrowed_to_its_place() -> None:
 
     found = first_difference([right, Lane("bad", counted, bad.pieces)], [NamedText("t", "fine"), NamedText("u", text)])
     assert found is not None
-    assert (found.text, found.string, found.position) == ("u", "{", 0)
-    assert (found.expected.ids, found.found.ids) == ((ord("{"),), (1,))
+    assert (found.text, found.string, found.position) == ("u", "}", 0)
+    assert (found.expected.ids, found.found.ids) == ((ord("}"),), (1,))
     assert asked < 100
 
 

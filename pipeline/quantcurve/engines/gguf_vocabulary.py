@@ -148,7 +148,7 @@ def _text_of(model: Any, key: bytes) -> str:
 
 
 def _merges(path: Path) -> tuple[tuple[str, str], ...]:
-    """Pairs to merge as llama.cpp splits them (src/llama-vocab.cpp): at the first space that is not the first letter."""
+    """Pairs to merge, cut at the first space after the first letter (src/llama-vocab.cpp)."""
     found: dict[tuple[str, str], None] = {}
     for line in _strings(path, MERGES):
         head, space, second = line[1:].partition(" ")
