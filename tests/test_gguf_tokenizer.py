@@ -20,20 +20,20 @@ from quantcurve.engines.pre_tokenizers import PRE_TOKENIZERS
 from quantcurve.errors import ModelFileError
 from quantcurve.stages.tokenizer_gate import ADVERSARIAL
 from tiny import write_tiny_llama
-from vocabularies import SPECIALS, pair_vocabulary
+from vocabularies import SPECIALS, pair_vocabulary, score_vocabulary
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.real
 VOCABULARIES = os.environ.get("QUANTCURVE_LLAMA_VOCABS")
-REFUSED = ("bert-bge", "nomic-bert-moe", "llama-spm", "phi-3", "baichuan", "gemma-4")
+REFUSED = ("bert-bge", "nomic-bert-moe", "gemma-4", "baichuan")
 VISIBLE = (
     "a b A B é É ſ K ǅ 1 23 ４ ٣ ² Ⅷ 中 ひ カ 한 ا ी क 's 'S 're 'LL don't aB Ab ÅB ! ? / $ + < ( | . … _ ` ~ ‘ “ "
     "、 。 ！ ～ 👍 🏽 \u200d \u0301 \u0903 \x00 \ufffd"
 )
 SPACES = (" ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "\r", "\u3000", "\xa0", "\u2028", "\x85", "\x0b", "\x1c")
 WORDS = (*VISIBLE.split(" "), *SPACES, *SPECIALS)
-WITH_FILES = "command-r deepseek-coder deepseek-llm falcon gpt-2 llama-bpe mpt qwen2 qwen35 refact starcoder"
+WITH_FILES = "command-r deepseek-coder deepseek-llm falcon gpt-2 llama-bpe mpt qwen2 qwen35 refact starcoder llama-spm"
 
 
 def random_texts(count: int, seed: int = 1) -> list[str]:
@@ -149,8 +149,28 @@ def test_vocabularies_of_llama_cpp(name: str) -> None:
 )
 @pytest.mark.parametrize("name", REFUSED)
 def test_other_vocabularies_of_llama_cpp_are_refused_by_name(name: str) -> None:
-    with pytest.raises(ModelFileError, match=r"tokenizer\.ggml\.model '\w+'.*Hugging Face folder"):
+    with pytest.raises(ModelFileError, match="Hugging Face folder"):
         gguf_tokenizer.build(Path(str(VOCABULARIES)) / f"ggml-vocab-{name}.gguf")
+
+
+@pytest.mark.skipif(
+    VOCABULARIES is None, reason="llama.cpp's vocabularies: set QUANTCURVE_LLAMA_VOCABS to their folder"
+)
+@pytest.mark.parametrize("name", ["llama-spm", "phi-3"])
+def test_sentence_piece_vocabularies(name: str) -> None:
+    path = Path(str(VOCABULARIES)) / f"ggml-vocab-{name}.gguf"
+    runs = [c * n for c in (" ", "a", "-", "=", "ab", "\u2581") for n in range(1, 50)]
+    texts = [*embedded_texts(), *ADVERSARIAL, *random_texts(3000), *runs]
+    assert_equal(path, texts)
+
+
+def test_scores_that_decide_no_order_are_refused(tmp_path: Path) -> None:
+    path = score_vocabulary(tmp_path / "v.gguf", {"a": -1, "b": -2, "c": -3, "ab": -4, "bc": -4})
+    with pytest.raises(ModelFileError, match=r"2 tokens of its vocabulary have the score -4 \('ab', 'bc'\)"):
+        gguf_tokenizer.build(path)
+    assert_equal(
+        score_vocabulary(tmp_path / "w.gguf", {"a": -1, "b": -2, "c": -3, "ab": -5, "bc": -4}), ["abc", "a bcab"]
+    )
 
 
 @pytest.mark.public_data

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quantcurve.engines import sentence_piece
 from quantcurve.engines.gguf_vocabulary import GET_AGAIN, GgufToken, Kind, Vocabulary, read_vocabulary
 from quantcurve.engines.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
 from quantcurve.errors import ModelFileError, printable
@@ -18,7 +19,7 @@ from quantcurve.errors import ModelFileError, printable
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
-BYTE_PAIRS = "gpt2"
+BYTE_PAIRS, SENTENCE_PIECE = "gpt2", "llama"
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
@@ -55,16 +56,22 @@ def save(path: Path, folder: Path) -> None:
 
 
 def _build(path: Path, vocabulary: Vocabulary, parse_special: bool) -> Tokenizer:
+    by_scores = vocabulary.model == SENTENCE_PIECE
+    tokenizer = sentence_piece.build(path, vocabulary) if by_scores else _byte_pairs(path, vocabulary)
+    tokenizer.post_processor = _affixes(vocabulary)
+    tokenizer.add_tokens([_added(t) for t in vocabulary.tokens if t.is_added and not t.is_control])
+    if parse_special:
+        tokenizer.add_special_tokens([_added(t) for t in vocabulary.tokens if t.is_control])
+    return tokenizer
+
+
+def _byte_pairs(path: Path, vocabulary: Vocabulary) -> Tokenizer:
     from tokenizers import Tokenizer, decoders
 
     way = _way(path, vocabulary)
     tokenizer = Tokenizer(_model(path, vocabulary, way.whole_words))
     tokenizer.pre_tokenizer = _cuts(way, vocabulary)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = _affixes(vocabulary)
-    tokenizer.add_tokens([_added(t) for t in vocabulary.tokens if t.is_added and not t.is_control])
-    if parse_special:
-        tokenizer.add_special_tokens([_added(t) for t in vocabulary.tokens if t.is_control])
     return tokenizer
 
 
@@ -79,8 +86,9 @@ def _way(path: Path, vocabulary: Vocabulary) -> PreTokenizer:
     names = ", ".join(sorted(name for name in PRE_TOKENIZERS if name))
     raise ModelFileError(
         f"{path}: its vocabulary (tokenizer.ggml.model {printable(vocabulary.model)!r}, tokenizer.ggml.pre "
-        f"{printable(vocabulary.pre)!r}) is none that a tokenizer equal to llama.cpp's can be built from; those are of "
-        f"model {BYTE_PAIRS!r} with pre {names}; give the model as a Hugging Face folder, which has its own tokenizer"
+        f"{printable(vocabulary.pre)!r}) is none that a tokenizer equal to llama.cpp's can be built from; those "
+        f"are of model {SENTENCE_PIECE!r}, and of model {BYTE_PAIRS!r} with pre {names}; give the "
+        "model as a Hugging Face folder, which has its own tokenizer"
     )
 
 

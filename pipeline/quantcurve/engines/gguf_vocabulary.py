@@ -42,6 +42,8 @@ class GgufToken(NamedTuple):
     text: str
     kind: int
     """Sum of `Kind`s and others."""
+    score: float = 0.0
+    """What a SentencePiece vocabulary merges by, highest first."""
 
     @property
     def is_control(self) -> bool:
@@ -69,6 +71,8 @@ class Vocabulary(NamedTuple):
     padding: int | None
     adds_bos: bool
     adds_eos: bool
+    adds_space: bool
+    """In front of a text (SentencePiece)."""
     context_tokens: int | None
     """Longest context the model was trained for."""
     chat_template: str | None
@@ -118,6 +122,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         padding=_id(lc.llama_vocab_pad(vocab), size),
         adds_bos=bool(lc.llama_vocab_get_add_bos(vocab)),
         adds_eos=bool(lc.llama_vocab_get_add_eos(vocab)),
+        adds_space=_text_of(model, b"tokenizer.ggml.add_space_prefix") != "false",
         context_tokens=_context(model),
         chat_template=template.decode("utf-8", "replace") if template else None,
     )
@@ -126,7 +131,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
 def _token(path: Path, vocab: Any, number: int) -> GgufToken:
     raw = lc.llama_vocab_get_text(vocab, number)
     try:
-        return GgufToken(raw.decode(), lc.llama_vocab_get_attr(vocab, number))
+        return GgufToken(raw.decode(), lc.llama_vocab_get_attr(vocab, number), lc.llama_vocab_get_score(vocab, number))
     except UnicodeDecodeError as error:
         raise ModelFileError(f"{path}: token {number} of its vocabulary is no UTF-8: {raw!r}; {GET_AGAIN}") from error
 

@@ -24,7 +24,7 @@ ADVERSARIAL: tuple[str, ...] = (
     "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
     " <|im_start|> <|im_end|>x<|im_end|><|im_end|> ",
     "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nhi<|eot_id|>",
-    "<start_of_turn>user\nhi<end_of_turn><bos><eos><0x0A>\u2581x\u2581\u2581y",
+    "<start_of_turn>user\nhi<end_of_turn><bos><eos><0x0a>\u2581x\u2581\u2581y",
     "<|im_start><im_start|> <|im_ start|> <|im_start|",
     '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call><think></think><|fim_prefix|><fim_suffix><repo_name>',
     "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f3f3\ufe0f\u200d\U0001f308 \U0001f44d\U0001f3fd",
@@ -70,4 +70,8 @@ ADVERSARIAL: tuple[str, ...] = (
     "\ufffd\ufffe\uffff\ue000\U000f0000\U0010ffff\U0001f9ff\U00020000",
     *(raw.decode("utf-8", "replace") for raw in _BROKEN),
 )
-"""For every lane; broken UTF-8 as it is read from files (see texts.load_text), with U+FFFD for what cannot be read."""
+"""For every lane; broken UTF-8 as it is read from files (see texts.load_text), with U+FFFD for what cannot be read.
+
+Not here: a byte token spelled out (<0x0A>), which OpenVINO's tokenizers take for the byte in SentencePiece
+vocabularies; a text in use that has one stops the run.
+"""
