@@ -5,7 +5,7 @@ Read in its source, openvino/tools/benchmark of OpenVINO 2026.4.1 (main.py, benc
 - Inputs that it is not given are random in 0 ... 255; with such a beam_idx it crashes. Every input comes from a file.
 - One `-data_shape` and one file per forward pass make a group each; `-niter 1` is rounded up to all groups once.
 - The inputs of group 0 are set before the loop; with `-no_warmup` they are not inferred, and the loop goes on with
-  group 1 and ends with group 0 (see `in_groups`). One process thus runs every pass once, in a known order, so a stateful
+  group 1 and ends with group 0 (see `in_groups`). One process thus runs every pass once in a known order, so a stateful
   model decodes in its deployed form at exact contexts. A warm-up would put group 0 into the state first.
 - Files of an input are taken in the order of their names.
 - Inputs of shapes that do not change are refused by `-api sync`, so `-api async -nireq 1`.

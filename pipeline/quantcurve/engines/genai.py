@@ -35,7 +35,7 @@ def time_generation(
     check_weights(folder)
     if missing := [name for name in TOKENIZERS if not (folder / name).is_file()]:
         raise ModelFileError(
-            f"{folder}: {' and '.join(missing)} missing: OpenVINO GenAI cannot load it; export the tokenizer beside the IR"
+            f"{folder}: {' and '.join(missing)} missing: OpenVINO GenAI needs them; export the tokenizer beside the IR"
         )
     require_device(config.runtime.device)
     try:
@@ -44,10 +44,8 @@ def time_generation(
         raise BackendError(f"{folder}: OpenVINO GenAI failed: {_first_line(error)}") from error
 
 
-def _time(
-    folder: Path, config: OpenVinoConfig, prompt_tokens: int, new_tokens: int, repetitions: int
-) -> GenAiSamples:
-    import openvino_genai
+def _time(folder: Path, config: OpenVinoConfig, prompt_tokens: int, new_tokens: int, repetitions: int) -> GenAiSamples:
+    import openvino_genai  # type: ignore[import-not-found, unused-ignore]
 
     pipeline = openvino_genai.LLMPipeline(folder, config.runtime.device, **_properties(config))
     prompt = _prompt(pipeline.get_tokenizer(), prompt_tokens)

@@ -38,7 +38,7 @@ def decode_passes(contexts: Sequence[int], steps: int) -> list[Pass]:
     if not contexts or contexts[0] < 1 or any(b < a + steps for a, b in pairwise(contexts)):
         named = ", ".join(map(str, contexts))
         raise RecipeError(
-            f"latency: contexts [{named}]: they must ascend by at least the {steps} tokens decoded at each; leave some out"
+            f"latency: contexts [{named}]: must ascend by at least the {steps} tokens decoded at each; leave some out"
         )
     passes, past = [], 0
     for context in contexts:

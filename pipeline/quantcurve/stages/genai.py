@@ -55,9 +55,7 @@ class GenAiLatency(Frozen):
     samples: GenAiSamples
 
 
-def measure(
-    models: Sequence[Model], workload: GenAiWorkload, session: Session
-) -> dict[str, GenAiLatency | Missing]:
+def measure(models: Sequence[Model], workload: GenAiWorkload, session: Session) -> dict[str, GenAiLatency | Missing]:
     """Figures by name; a folder that OpenVINO GenAI cannot run is Missing with the reason.
 
     Args:

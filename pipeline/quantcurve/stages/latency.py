@@ -207,6 +207,8 @@ def summary(rounds: Sequence[LatencyRound]) -> VariantLatency:
 
 
 def context_latency(rounds: Sequence[ContextSamples]) -> ContextLatency:
+    """Figures at one context over rounds: medians, and the geometric mean of the paired ratios to the direct loop."""
+
     def medians(of: Callable[[ContextSamples], Sequence[float]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return np.array([np.median(of(r)) for r in rounds])
 
