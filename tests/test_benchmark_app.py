@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -26,7 +27,7 @@ from quantcurve.stages import latency
 from quantcurve.stages.latency import LatencyPlan
 from quantcurve.stages.scoring import Model
 from quantcurve.store import Store
-from tiny_ir import write_checking_ir, write_tiny_ir
+from tiny_ir import VOCABULARY, write_checking_ir, write_tiny_ir
 
 needs_openvino = pytest.mark.skipif(
     not all(map(openvino.find_spec, ("openvino", "optimum", "nncf"))), reason=f"OpenVINO: {openvino.INSTALL}"
@@ -367,6 +368,31 @@ def test_the_twin_begins_every_prefill_with_an_empty_cache(tiny_ir, tmp_path):
     assert len(run.times_ms) == 6 and min(run.times_ms) > 0
     assert not (tmp_path / "work" / "twin").exists()
     assert "past_key_values.0.key:f32" in run.report.command[run.report.command.index("-iop") + 1]
+
+
+@pytest.mark.real
+@needs_openvino
+def test_the_twin_computes_what_the_deployed_model_does(tiny_ir, tmp_path):
+    from quantcurve.engines import openvino_child, stateless_twin
+
+    accurate = CONFIG.model_copy(update={"runtime": OpenVinoRuntime(execution="accuracy")})
+    openvino_child.open_model(tiny_ir, accurate)
+    try:
+        model = openvino_child.current()
+        tokens = random_tokens([Pass(0, 24)], VOCABULARY, 0)[0]
+        inputs = model.feed(tokens, 0, 1)
+        wanted = model.compiled.create_infer_request().infer(inputs)["logits"]
+        twin = stateless_twin.make(tmp_path / "twin", tmp_path)
+        config = openvino_child.properties(accurate)
+        compiled = model.core.compile_model(tmp_path / "twin" / MODEL, "CPU", config)
+        fed = {name: inputs[name] for name in twin.inputs}
+        fed |= {c.name: np.load(tmp_path / c.name / "000000.npy") for c in twin.caches}
+        found = compiled(fed)["logits"]
+    finally:
+        openvino_child.close_model()
+    assert len(twin.caches) == 4 and twin.caches[0].shape == [1, 3, 0, 64]
+    assert found.shape == wanted.shape == (1, 1, VOCABULARY)
+    assert np.ptp(wanted) > 1 and np.abs(found - wanted).max() < 1e-4
 
 
 @pytest.mark.real

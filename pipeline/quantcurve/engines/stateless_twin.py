@@ -48,7 +48,7 @@ def make(folder: Path, inputs_folder: Path) -> Twin:
         inputs_folder: for the caches.
 
     Raises:
-        BackendError: OpenVINO cannot turn the states into inputs.
+        BackendError: OpenVINO cannot turn the states into inputs, or the twin cannot be written.
     """
     model = current()
     graph = model.graph.clone()
@@ -65,7 +65,10 @@ def make(folder: Path, inputs_folder: Path) -> Twin:
         caches.append(cache)
         write_input(inputs_folder, name, 0, np.zeros(cache.shape, port.element_type.to_dtype()))
     folder.mkdir(parents=True, exist_ok=True)
-    ov.save_model(graph, folder / MODEL, compress_to_fp16=False)
+    try:
+        ov.save_model(graph, folder / MODEL, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise BackendError(f"{folder}: the stateless twin cannot be written: {_first_line(error)}") from error
     return Twin(inputs, caches)
 
 
