@@ -1,0 +1,83 @@
+"""Tiny real OpenVINO IRs: a random language model through the real export, and a graph that checks its own inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tiny import SPECIALS, vocabulary, write_tiny_llama
+
+VOCABULARY = 300
+
+
+def write_tiny_ir(folder: Path, log: Path, **sizes) -> Path:
+    """Export a random llama (see tiny.write_tiny_llama) as optimum-intel exports any: stateful, float32.
+
+    Args:
+        folder: made.
+        log: of the export.
+        sizes: of the model.
+    """
+    from quantcurve.engines import openvino_export
+    from quantcurve.engines.child import Child
+
+    folder.mkdir(parents=True)
+    gguf = write_tiny_llama(folder.with_suffix(".gguf"), vocab=VOCABULARY, precision="F32", **sizes)
+    with Child("tiny", log) as child:
+        child.call(openvino_export.export, gguf, folder)
+    gguf.unlink()
+    return folder
+
+
+def write_checking_ir(folder: Path) -> Path:
+    """A graph with the inputs of a language model that remembers how many tokens it has seen.
+
+    Its state is the tokens so far. It fails unless the mask is as long as the state and the new tokens together, the
+    last position is one less, and beam_idx names a sequence.
+    """
+    import openvino as ov
+    from openvino import opset15 as ops
+
+    def parameter(name: str, rank: int, kind: type):
+        node = ops.parameter([-1] * rank, kind, name=name)
+        node.output(0).get_tensor().set_names({name})
+        return node
+
+    ids, mask = parameter("input_ids", 2, np.int64), parameter("attention_mask", 2, np.int64)
+    positions, beam = parameter("position_ids", 2, np.int64), parameter("beam_idx", 1, np.int32)
+    nothing = ops.constant(np.zeros((1, 0), np.float32))
+    state = ops.read_value(nothing, "seen", np.float32, ov.PartialShape([-1, -1]))
+    chosen = ops.gather(state, beam, ops.constant(np.int64(0)))
+    seen = ops.concat([chosen, ops.convert(ids, np.float32)], 1)
+    fits = ops.subtract(ops.convert(mask, np.float32), seen)
+    last = ops.gather(fits, ops.convert(positions, np.int64), ops.constant(np.int64(1)))
+    total = ops.reshape(ops.reduce_sum(last, np.array([0, 1, 2])), np.array([1, 1, 1]), special_zero=False)
+    logits = ops.multiply(total, ops.constant(np.ones((1, 1, VOCABULARY), np.float32)))
+    logits.output(0).get_tensor().set_names({"logits"})
+    model = ov.Model([ops.result(logits)], [ops.assign(seen, "seen")], [ids, mask, positions, beam], "checking")
+    folder.mkdir(parents=True)
+    ov.save_model(model, folder / "openvino_model.xml", compress_to_fp16=False)
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    """The byte-level tokenizer of the tiny model, as the two IRs that OpenVINO GenAI loads, beside the model's."""
+    import json
+
+    import openvino as ov
+    from openvino_tokenizers import convert_tokenizer
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens, merges = vocabulary(VOCABULARY)
+    pairs = [tuple(m.split(" ")) for m in merges]
+    inner = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, pairs))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(list(SPECIALS))
+    fast = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=SPECIALS[2])
+    tokenizer, detokenizer = convert_tokenizer(fast, with_detokenizer=True)
+    ov.save_model(tokenizer, folder / "openvino_tokenizer.xml")
+    ov.save_model(detokenizer, folder / "openvino_detokenizer.xml")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2}))
