@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quantcurve.engines.openvino_child import START, _first_line, current, properties
+from quantcurve.engines.openvino_child import START, current, first_line, properties
 from quantcurve.engines.passes import Pass, random_tokens
 from quantcurve.errors import BackendError
 from quantcurve.latency_records import Setting
@@ -36,7 +36,7 @@ def time_passes(passes: Sequence[Pass], seed: int) -> list[float]:
         try:
             request.infer(inputs, share_inputs=True)
         except RuntimeError as error:
-            raise BackendError(f"{model.path}: OpenVINO failed on {step}: {_first_line(error)}") from error
+            raise BackendError(f"{model.path}: OpenVINO failed on {step}: {first_line(error)}") from error
         found.append(1000 * (time.perf_counter() - started))
     return found
 

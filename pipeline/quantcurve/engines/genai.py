@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from quantcurve.engines.base import OpenVinoConfig
-from quantcurve.engines.openvino_child import _first_line, properties, require_device
+from quantcurve.engines.openvino_child import first_line, properties, require_device
 from quantcurve.engines.openvino_ir import check_weights
 from quantcurve.errors import BackendError, ModelFileError
 from quantcurve.latency_records import GenAiSamples, MeanStd
@@ -41,7 +41,7 @@ def time_generation(
     try:
         return _time(folder, config, prompt_tokens, new_tokens, repetitions)
     except RuntimeError as error:
-        raise BackendError(f"{folder}: OpenVINO GenAI failed: {_first_line(error)}") from error
+        raise BackendError(f"{folder}: OpenVINO GenAI failed: {first_line(error)}") from error
 
 
 def _time(folder: Path, config: OpenVinoConfig, prompt_tokens: int, new_tokens: int, repetitions: int) -> GenAiSamples:

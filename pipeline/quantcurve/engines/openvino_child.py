@@ -45,7 +45,7 @@ class Model:
         try:
             self.graph = self.core.read_model(path / MODEL)
         except RuntimeError as error:
-            raise ModelFileError(f"{path / MODEL}: OpenVINO cannot read it: {_first_line(error)}") from error
+            raise ModelFileError(f"{path / MODEL}: OpenVINO cannot read it: {first_line(error)}") from error
         self.vocabulary = _vocabulary(path, self.graph)
         self.pool = ThreadPoolExecutor(config.threads)
         self.sliced = last_positions(self.graph)
@@ -53,7 +53,7 @@ class Model:
         try:
             self.compiled = self.core.compile_model(self.graph, config.runtime.device, properties(config))
         except RuntimeError as error:
-            raise BackendError(f"{path}: OpenVINO cannot compile it: {_first_line(error)}") from error
+            raise BackendError(f"{path}: OpenVINO cannot compile it: {first_line(error)}") from error
 
     def feed(self, tokens: Tokens, past: int, positions: int) -> dict[str, np.ndarray[Any, Any]]:
         """Inputs of one forward pass of tokens (B, S) after `past` positions; names that the model lacks are left out.
@@ -277,14 +277,12 @@ def forward(model: Model, request: Any, tokens: Tokens, past: int, positions: in
     try:
         request.infer(model.feed(tokens, past, positions), share_inputs=True)
     except RuntimeError as error:
-        raise BackendError(
-            f"{model.path}: OpenVINO failed on {tokens.shape[1]} tokens: {_first_line(error)}"
-        ) from error
+        raise BackendError(f"{model.path}: OpenVINO failed on {tokens.shape[1]} tokens: {first_line(error)}") from error
     found: Floats = request.get_tensor("logits").data
     return found[:, -positions:]
 
 
-def _first_line(error: RuntimeError) -> str:
+def first_line(error: RuntimeError) -> str:
     """The reason in an OpenVINO exception: its last line that says something, without source places."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]

@@ -16,7 +16,7 @@ import openvino as ov
 from openvino._offline_transformations import stateful_to_stateless_transformation
 
 from quantcurve.engines.direct_loop import write_input
-from quantcurve.engines.openvino_child import _first_line, current
+from quantcurve.engines.openvino_child import current, first_line
 from quantcurve.engines.openvino_ir import MODEL
 from quantcurve.errors import BackendError
 
@@ -55,7 +55,7 @@ def make(folder: Path, inputs_folder: Path) -> Twin:
     try:
         stateful_to_stateless_transformation(graph)
     except RuntimeError as error:
-        raise BackendError(f"{model.path}: it has no stateless twin: {_first_line(error)}") from error
+        raise BackendError(f"{model.path}: it has no stateless twin: {first_line(error)}") from error
     caches, inputs = [], []
     for port in graph.inputs:
         if (name := port.get_any_name()) in model.inputs:
@@ -68,7 +68,7 @@ def make(folder: Path, inputs_folder: Path) -> Twin:
     try:
         ov.save_model(graph, folder / MODEL, compress_to_fp16=False)
     except RuntimeError as error:
-        raise BackendError(f"{folder}: the stateless twin cannot be written: {_first_line(error)}") from error
+        raise BackendError(f"{folder}: the stateless twin cannot be written: {first_line(error)}") from error
     return Twin(inputs, caches)
 
 
