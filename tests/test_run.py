@@ -236,6 +236,7 @@ def test_an_engine_that_dies_costs_only_its_variant(recipe: LoadedRecipe) -> Non
 def test_mistakes_in_a_recipe_that_only_a_run_can_see(
     recipe: LoadedRecipe, old: str, new: str, error: type[Exception], words: str
 ) -> None:
+    (recipe.path.parent / "own.jsonl").write_text('{"text": "a record"}\n')
     recipe.path.write_text(recipe.text.replace(old, new))
     with pytest.raises(error, match=words):
         run(load(recipe.path), Where(threads=2))
@@ -305,6 +306,7 @@ def test_the_same_text_twice_is_refused(recipe: LoadedRecipe, tmp_path: Path) ->
 
 
 def test_sigterm_leaves_nothing_behind(recipe: LoadedRecipe, tmp_path: Path) -> None:
+    recipe.path.write_text(recipe.text.replace("repetitions: 3", "repetitions: 900"))  # it cannot end by itself
     command = [sys.executable, "-m", "quantcurve.cli", "run", str(recipe.path), "-v", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr
