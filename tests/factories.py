@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.records import (
     EngineIdentity,
     Fallback,
@@ -18,10 +19,7 @@ from quantcurve.records import (
 )
 from quantcurve.results import (
     Divergence,
-    Estimate,
     Extreme,
-    Figure,
-    Missing,
     ModelFigures,
     ReferenceResult,
     RunResult,

@@ -16,7 +16,8 @@ from quantcurve.engines import llamacpp, llamacpp_files, provenance
 from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
-from quantcurve.recipe import GgufVariant, Model
+from quantcurve.recipe import Model
+from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.records import Workload
 from quantcurve.session import Session
 from quantcurve.stages import resolve

@@ -20,8 +20,8 @@ from quantcurve.engines.benchmark_app import DeployedModel, Feed, arguments, in_
 from quantcurve.engines.openvino_ir import MODEL, model_file
 from quantcurve.engines.passes import Pass, decode_passes, decode_times, prefill_passes, random_tokens
 from quantcurve.errors import BackendError, ModelFileError, PrerequisiteError, RecipeError
+from quantcurve.estimates import Estimate, Missing
 from quantcurve.latency_records import ContextSamples, Setting
-from quantcurve.results import Estimate, Missing
 from quantcurve.session import Session
 from quantcurve.stages import latency
 from quantcurve.stages.latency import LatencyPlan

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantcurve.contract import screen_verdict
+from quantcurve.estimates import Estimate, Missing
 from quantcurve.recipe import Screen
-from quantcurve.results import Estimate, Missing
 
 LINES = Screen(suspect_above_percent=3, discard_above_percent=5)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
-from quantcurve.results import Estimate, Missing
+from quantcurve.estimates import Estimate, Missing
 from quantcurve.stages.frontier import Point, Standing, is_faster, pareto, speed_ratio, speed_warnings
 from quantcurve.stages.route import Route
 

@@ -9,10 +9,10 @@ import pytest
 from quantcurve.engines import openvino
 from quantcurve.engines.base import OpenVinoRuntime
 from quantcurve.engines.openvino_ir import MODEL, model_file
-from quantcurve.results import Estimate, Missing
+from quantcurve.estimates import Estimate, Missing
+from quantcurve.latency_records import GenAiWorkload
 from quantcurve.session import Session
 from quantcurve.stages import genai
-from quantcurve.stages.genai import GenAiWorkload
 from quantcurve.stages.scoring import Model
 from quantcurve.store import Store
 from tiny_ir import write_tiny_ir, write_tokenizer

@@ -6,8 +6,8 @@ import pytest
 
 from factories import Made, estimate, failed_variant, make_run, rounds
 from quantcurve.errors import RecipeError
+from quantcurve.estimates import Missing
 from quantcurve.pick import Choice, Limits, pick
-from quantcurve.results import Missing
 from quantcurve.units import parse_size
 
 GOOD = Made("good", kl=0.010, size_mib=100, decode_tokens_per_s=40.0)

@@ -14,13 +14,14 @@ from hypothesis import strategies as some
 
 from factories import DEFAULT, Made, estimate, failed_variant, make_run, make_slice
 from quantcurve.errors import RecipeError
+from quantcurve.estimates import Estimate, Missing
 from quantcurve.report import words
 from quantcurve.report.labels import Anchor, Box, place_labels
 from quantcurve.report.markdown import escape, markdown
 from quantcurve.report.picture import save_picture
 from quantcurve.report.scene import front_line, scene
 from quantcurve.report.table import table
-from quantcurve.results import Estimate, Missing, RunResult
+from quantcurve.results import RunResult
 
 EVIL = "[red]x[/red] <b>|`y`"
 TEXTS = ("wiki", "code", "deutsch")

@@ -21,9 +21,10 @@ from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import ModelFileError, RecipeError
+from quantcurve.estimates import Estimate, Missing
 from quantcurve.planning import plan
 from quantcurve.recipe import LoadedRecipe, Text, load
-from quantcurve.results import Estimate, Missing, RunResult
+from quantcurve.results import RunResult
 from quantcurve.run import Where, run
 from quantcurve.session import Event
 from quantcurve.stages import route, scoring

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics import statistics as st
-from quantcurve.results import Estimate, Figure, Missing
 
 Floats = npt.NDArray[np.float64]
 

@@ -301,9 +301,9 @@ KEYS = (
     VariantInputs(reference_hash="h", file_type="Q4_0", tensors=(RULE,), imatrix_hash="h", engine=ENGINE),
     TokensInputs(reference_hash="h", text_hash="h", windows=Windows(), limit=2, seed=0, engine=ENGINE),
     ScoreInputs(model_hash="h", reference_hash="h", windows_hash="h", config=CONFIG, engine=ENGINE),
-    ImatrixInputs(model_hash="h", windows_hashes=("h",), names=("n",), config=CONFIG, engine=ENGINE),
+    ImatrixInputs(model_hash="h", calibration_hash="h", name="n", config=CONFIG, engine=ENGINE),
     SpeedInputs(models=(TIMED,), config=CONFIG, workload=WORK, repetitions=3, machine=MACHINE),
-    ExportInputs(reference_hash="h", packages=(("openvino", "1"),)),
+    ExportInputs(reference_hash="h", from_folder=False, packages=(("openvino", "1"),)),
     CompressInputs(
         source_hash="h",
         variant=OpenVinoVariant(weights="INT4_SYM", group_size=64, ratio=0.5),

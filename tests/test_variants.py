@@ -15,11 +15,12 @@ from quantcurve.engines.child import Child
 from quantcurve.engines.imatrix_file import load_imatrix
 from quantcurve.engines.llamacpp import LlamaCppModel
 from quantcurve.errors import RecipeError
+from quantcurve.estimates import Estimate
 from quantcurve.planning import plan
 from quantcurve.recipe import load
 from quantcurve.report import folder as run_folder
 from quantcurve.report.table import table
-from quantcurve.results import CacheFigures, Estimate, RunResult, VariantResult
+from quantcurve.results import CacheFigures, RunResult, VariantResult
 from quantcurve.run import Where, run
 from tiny import write_tiny_llama
 
@@ -39,7 +40,7 @@ variants:
     - {{type: Q4_K_M, tensors: [{RULE}], name: mix}}
     - {{type: Q4_K_M, k: q8_0, v: q4_0}}
     - {{type: Q8_0, kv: q4_0}}
-imatrix: {{texts: [{{name: own, source: own.txt}}], window_tokens: 64, limit: 4}}
+calibration: {{sources: [{{name: own, source: own.txt}}], tokens: 1024, window_tokens: 64}}
 kv_cache: {{long_context_tokens: 256, short_windows: 8, long_windows: 3}}
 benchmark: {{prompt_tokens: 32, decode_tokens: 4, repetitions: 3}}
 """
@@ -94,7 +95,9 @@ def test_every_kind_of_variant_is_measured(finished: RunResult) -> None:
         "Q8_0", "Q4_K_M", "IQ2_XXS+imatrix", "mix", "Q4_K_M+k-q8_0+v-q4_0", "Q8_0+kv-q4_0",
     ]  # fmt: skip
     assert all(v.status == "measured" for v in finished.variants), [v.failure for v in finished.variants]
-    assert finished.imatrix and finished.imatrix.datasets == ("own",) and finished.imatrix.windows == 4
+    assert finished.imatrix and finished.imatrix.datasets == ("calibration:default",)
+    assert finished.calibration and finished.imatrix.windows == finished.calibration.windows == 16
+    assert next(s for s in finished.calibration.strata if s.name == "domain").tokens > 0
 
 
 def test_the_importance_matrix_is_one_that_llama_cpp_reads(finished: RunResult, work: Path) -> None:
@@ -102,7 +105,7 @@ def test_the_importance_matrix_is_one_that_llama_cpp_reads(finished: RunResult, 
     path = next((work / "cache" / "artifacts" / "imatrix").glob("*/imatrix.gguf"))
     matrix = load_imatrix(path)
     assert len(matrix.sums) == finished.imatrix.tensors == 2 * 7
-    assert matrix.counts["blk.0.attn_q.weight"].tolist() == [4 * 64]
+    assert matrix.counts["blk.0.attn_q.weight"].tolist() == [16 * 64]
 
 
 def test_rules_change_only_the_tensors_they_name(finished: RunResult, work: Path) -> None:
@@ -233,7 +236,7 @@ def refused(work: Path, tmp_path: Path, old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("source: own.txt", "source: docs.txt", "imatrix.texts.0.source: calibration text own is the evaluation text"),
+        ("source: own.txt", "source: docs.txt", "calibration: calibration source own: none of its"),
         ("long_context_tokens: 256", "long_context_tokens: 65536", "no text has 2 windows of 65536 tokens"),
         ("blk\\.1\\.", "blk\\.7\\.", "variants.gguf: tensor rule"),
         ("type: Q8_0}", "type: Q8_K}", "unknown tensor type (got 'Q8_K'); did you mean"),
@@ -241,9 +244,8 @@ def refused(work: Path, tmp_path: Path, old: str, new: str) -> str:
         ("kv: q4_0", "kv: q4_0, k: f16", "kv is short for both k and v"),
         ("benchmark:", "engine: {flash_attention: off}\nbenchmark:", "flash_attention"),
         ("name: mix", "name: reference", "cannot be named 'reference'"),
-        ("imatrix: {texts", "imatrix: {file: a.gguf, texts", "give a file, or texts"),
-        ("imatrix: {texts: [{name: own, source: own.txt}], window_tokens: 64, limit: 4}", "imatrix: {file: own.txt}",
-         "imatrix.file: "),
+        ("calibration: {sources", "calibration: {mix: defalt, sources", "no mix 'defalt': there are"),
+        ("kv_cache: {", "imatrix: {file: own.txt}\nkv_cache: {", "imatrix.file: "),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(work: Path, tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -257,7 +259,7 @@ def test_a_file_of_importances_that_the_user_has(finished: RunResult, work: Path
     write_texts(tmp_path)
     (tmp_path / "mine.gguf").write_bytes(made.read_bytes())
     text = (work / "recipe.yaml").read_text()
-    start, end = text.index("imatrix: {texts"), text.index("kv_cache:")
+    start, end = text.index("calibration: {"), text.index("kv_cache:")
     (tmp_path / "recipe.yaml").write_text(text[:start] + "imatrix: {file: mine.gguf}\n" + text[end:])
     result = run(load(tmp_path / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
     assert result.imatrix and result.imatrix.source == "mine.gguf"
@@ -273,7 +275,7 @@ texts: [{name: docs, source: docs.txt}]
 windows: {tokens: 32}
 screen: {exhaustive: ALL}
 variants: {gguf: [Q8_0, Q4_0, {type: IQ2_XXS, imatrix: true}]}
-imatrix: {texts: [{name: own, source: own.txt}], window_tokens: 64}
+calibration: {sources: [{name: own, source: own.txt}], tokens: 1024, window_tokens: 64}
 benchmark: null
 """
 

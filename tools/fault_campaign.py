@@ -40,7 +40,7 @@ texts:
   - {name: code, source: "embedded:code"}
 windows: {tokens: 64, limit: 12}
 variants: {gguf: [Q8_0, {type: Q3_K_M, imatrix: true}, {type: Q8_0, kv: q4_0}]}
-imatrix: {texts: [{name: math, source: "embedded:math_reasoning/calibration"}], window_tokens: 64, limit: 4}
+calibration: {tokens: 1024, window_tokens: 64}
 kv_cache: {long_context_tokens: 128, short_windows: 8, long_windows: 2}
 engine: {batch_tokens: 512}
 benchmark: {prompt_tokens: 16, decode_tokens: 4, repetitions: 3}

@@ -15,8 +15,8 @@ from pathlib import Path
 from quantcurve.engines.base import LlamaCppConfig, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.engines.llamacpp import LlamaCppModel
+from quantcurve.estimates import Estimate
 from quantcurve.machine import default_threads
-from quantcurve.results import Estimate
 
 
 def tokens_of(model: Path, text: str, log: Path) -> Tokens:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quantcurve.estimates import Estimate
     from quantcurve.planning import plan
     from quantcurve.recipe import load as load_recipe
-    from quantcurve.results import Estimate, RunResult
+    from quantcurve.results import RunResult
     from quantcurve.run import run
 
 __version__ = "0.1.0"

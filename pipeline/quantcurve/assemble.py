@@ -6,23 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from quantcurve import __version__, machine
+from quantcurve.calibration import CalibrationResult
 from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.gguf_types import BY_NAME
 from quantcurve.engines.tensor_types import llama_quantize_options, overridable
+from quantcurve.estimates import Missing
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
+from quantcurve.openvino_lane import Latencies
 from quantcurve.recipe import LoadedRecipe, Recipe
-from quantcurve.records import Frozen, ImatrixResult, LlamaCppEffective
-from quantcurve.results import (
-    CacheFigures,
-    Divergence,
-    LossSplit,
-    Missing,
-    ReferenceResult,
-    RunResult,
-    Slice,
-    VariantResult,
-)
+from quantcurve.records import Frozen, ImatrixResult, LlamaCppEffective, TokenizersResult
+from quantcurve.results import CacheFigures, Divergence, LossSplit, ReferenceResult, RunResult, Slice, VariantResult
 from quantcurve.session import Session
 from quantcurve.stages import export, figures, frontier, resolve, screen, tokenize
 from quantcurve.stages.benchmark import Timed
@@ -43,24 +37,25 @@ class RunKey(Frozen):
     speed: str | None
 
 
-class Parts(NamedTuple):
-    """What a run's stages made, but for the variants."""
+class Inputs(NamedTuple):
+    """What a run measured with."""
 
     reference: resolve.Reference
-    imatrix: ImatrixResult | None
     windowed: Sequence[tokenize.Windowed]
-    screened: screen.Screened
-    timed: Timed | None
+    tokenizers: TokenizersResult | None
+    calibration: CalibrationResult | None
+    imatrix: ImatrixResult | None
 
 
 Made = resolve.Variant | export.Ir | resolve.Failed
 
 
-class Losses(NamedTuple):
-    """What parts of the variants' losses are due to, by name."""
+class More(NamedTuple):
+    """What is known of some variants only, by name."""
 
     caches: Mapping[str, tuple[CacheFigures, ...] | Missing]
     splits: Mapping[str, LossSplit | Missing]
+    latencies: Latencies
 
 
 def variants(
@@ -68,11 +63,11 @@ def variants(
     made: Sequence[Made],
     windowed: Sequence[tokenize.Windowed],
     screened: screen.Screened,
-    losses: Losses,
+    more: More,
     timed: Timed | None,
 ) -> tuple[list[VariantResult], tuple[str, ...]]:
     """All variants with their figures, on or behind the Pareto front, and warnings about the machine's noise."""
-    judged = [_judged(item, made, windowed, screened, losses, timed) for item in made]
+    judged = [_judged(item, made, windowed, screened, more, timed) for item in made]
     points = [_point(v, screened) for v in judged if v.verdict and v.verdict.decision != "discard"]
     standings = {s.name: s for s in frontier.pareto(points, screened.route)}
     placed = [v.model_copy(update=standing._asdict()) if (standing := standings.get(v.name)) else v for v in judged]
@@ -83,20 +78,22 @@ def variants(
 def record(
     loaded: LoadedRecipe,
     session: Session,
-    parts: Parts,
+    inputs: Inputs,
+    screened: screen.Screened,
+    timed: Timed | None,
     placed: Sequence[VariantResult],
     warnings: tuple[str, ...],
 ) -> RunResult:
     """The record of a run."""
-    recipe, windowed, timed = loaded.recipe, parts.windowed, parts.timed
+    recipe, windowed = loaded.recipe, inputs.windowed
     key = RunKey(
         recipe=recipe,
-        reference=parts.reference.step.file.content_hash,
+        reference=inputs.reference.step.file.content_hash,
         windows=tuple(tokenize.windows_hash(w.windows) for w in windowed),
         scoring=session.scoring_config(recipe.engine, recipe.windows.tokens),
         speed=key_of(machine.facts()) if timed else None,
     )
-    config, timing = parts.screened.configs[REFERENCE], timed.configs[REFERENCE] if timed else None
+    config, timing = screened.configs[REFERENCE], timed.configs[REFERENCE] if timed else None
     assert isinstance(config, LlamaCppEffective)
     assert timing is None or isinstance(timing, LlamaCppEffective)
     return RunResult(
@@ -111,9 +108,11 @@ def record(
         workload=timed.workload if timed else None,
         machine=machine.facts(),
         texts=tuple(w.result() for w in windowed),
-        screen=parts.screened.effort,
-        imatrix=parts.imatrix,
-        reference=_reference_result(parts),
+        screen=screened.effort,
+        calibration=inputs.calibration,
+        imatrix=inputs.imatrix,
+        tokenizers=inputs.tokenizers,
+        reference=_reference_result(inputs, screened, timed),
         variants=tuple(placed),
         warnings=warnings + _context_warnings(config.trained_context_tokens, recipe),
         stages=session.stage_times(),
@@ -125,7 +124,7 @@ def _judged(
     made: Sequence[Made],
     windowed: Sequence[tokenize.Windowed],
     screened: screen.Screened,
-    losses: Losses,
+    more: More,
     timed: Timed | None,
 ) -> VariantResult:
     """A variant's figures and verdict, before it is placed among the others."""
@@ -153,8 +152,10 @@ def _judged(
         speed=timed.speeds[item.name] if timed else NOT_ASKED,
         scoring_config=screened.configs[item.name],
         timing_config=timed.configs[item.name] if timed else None,
-        kv_cache=losses.caches.get(item.name, ()),
-        loss_split=losses.splits.get(item.name),
+        kv_cache=more.caches.get(item.name, ()),
+        loss_split=more.splits.get(item.name),
+        latency=more.latencies.benchmark_app.get(item.name),
+        genai=more.latencies.genai.get(item.name),
         notes=_notes(item, made),
     )
 
@@ -245,13 +246,13 @@ def _context_warnings(trained_tokens: int, recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def _reference_result(parts: Parts) -> ReferenceResult:
-    step, timed = parts.reference.step, parts.timed
-    texts = [w.scored_text() for w in parts.windowed]
-    overall, each = figures.slices(texts, parts.screened.route, parts.screened.reference, None)
+def _reference_result(inputs: Inputs, screened: screen.Screened, timed: Timed | None) -> ReferenceResult:
+    step = inputs.reference.step
+    texts = [w.scored_text() for w in inputs.windowed]
+    overall, each = figures.slices(texts, screened.route, screened.reference, None)
     return ReferenceResult(
         name=step.precision,
-        source=parts.reference.source,
+        source=inputs.reference.source,
         precision=step.precision,
         file=step.file,
         provenance=step.provenance,

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quantcurve import text_files
-from quantcurve.calibration import Calibration, CalibrationSource, Mix, load_mix, mix_path, without_sources
+from quantcurve.calibration import EMBEDDED, Calibration, CalibrationSource, Mix, load_mix, mix_path, without_sources
 from quantcurve.errors import RecipeError, printable
-from quantcurve.recipe import STRATA, LoadedRecipe, Text, at
+from quantcurve.recipe import LoadedRecipe, Text, at
 from quantcurve.text_files import Record
 from quantcurve.texts import LoadedText, embedded_items, load_text, python_topics
 
@@ -146,7 +146,7 @@ def _mix_sources(mix: Mix, base: Path, seed: int) -> list[ItemSource]:
 
 
 def _embedded_held_out() -> tuple[LoadedText, ...]:
-    return tuple(load_text(Text(name=s, source=f"embedded:{s}"), Path()) for s in STRATA)
+    return tuple(load_text(Text(name=s, source=f"embedded:{s}"), Path()) for s in EMBEDDED)
 
 
 def _load(entry: CalibrationSource, base: Path, seed: int) -> ItemSource:

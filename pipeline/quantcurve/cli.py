@@ -1,4 +1,4 @@
-"""The command line: with cli_cache.py the only place that prints or sets an exit code.
+"""The command line: with cli_cache.py and cli_calib.py the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed or a variant failed; 2 usage or recipe; 3 something is missing on
 the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from quantcurve.cli_cache import cache_app
+from quantcurve.cli_calib import calib_app
 from quantcurve.console import (
     BUG,
     CacheOption,
@@ -46,6 +47,7 @@ app = typer.Typer(
     epilog="Start with: quantcurve doctor; quantcurve plan smollm2-135m; quantcurve run smollm2-135m",
 )
 app.add_typer(cache_app, name="cache")
+app.add_typer(calib_app, name="calib")
 
 
 @app.callback()

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from quantcurve.console import CacheOption, JsonOption, RecipeArgument, console, interruptible, load_recipe, watched
-
-if TYPE_CHECKING:
-    from quantcurve.calibration import Calibration
-    from quantcurve.recipe import Recipe
 
 calib_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The calibration set of a recipe.")
 
@@ -37,7 +31,7 @@ def calib_check(recipe: RecipeArgument, json: JsonOption = False, cache: CacheOp
     from quantcurve.texts import load_texts
 
     loaded = load_recipe(recipe)
-    settings = settings_of(loaded.recipe)
+    settings = loaded.recipe.calibration
     offered = load_offered(loaded, settings, load_texts(loaded))
     with interruptible(), watched(quiet=False, verbose=False) as progress:
         session = open_session(Where(cache=cache), progress)
@@ -50,11 +44,3 @@ def calib_check(recipe: RecipeArgument, json: JsonOption = False, cache: CacheOp
         typer.echo(result.model_dump_json(indent=1))
     else:
         console().print(coverage(result))
-
-
-def settings_of(recipe: Recipe) -> Calibration:
-    """The recipe's key `calibration`, or what it is by default."""
-    from quantcurve.calibration import Calibration
-
-    settings: Calibration = getattr(recipe, "calibration", Calibration())
-    return settings

@@ -33,11 +33,18 @@ class Stage(StrEnum):
 
     resolve = "resolve"
     tokenize = "tokenize"
+    export = "export"
+    tokenizer_gate = "tokenizer_gate"
+    calibrate = "calibrate"
     imatrix = "imatrix"
     quantize = "quantize"
+    compress = "compress"
     screen = "screen"
     kv_cache = "kv_cache"
+    loss_split = "loss_split"
     benchmark = "benchmark"
+    latency = "latency"
+    genai = "genai"
 
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.recipe import Screen
-from quantcurve.results import Decision, Estimate, Figure, Missing, ScreenVerdict
+from quantcurve.results import Decision, ScreenVerdict
 
 
 def screen_verdict(ln_ratio: Figure, lines: Screen, basis: str = "") -> ScreenVerdict:

@@ -1,8 +1,24 @@
-"""What OpenVINO's own tools measured, as they measured it: raw milliseconds, commands, reports; no statistics."""
+"""What OpenVINO's own tools measured: raw milliseconds, commands and reports, and the figures made of them."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+
+from quantcurve.estimates import Figure
 from quantcurve.records import Frozen
+
+DECODE_STEPS = 32
+"""Tokens that benchmark_app decodes at every context; the figure is their median."""
+
+
+class GenAiWorkload(Frozen):
+    """What OpenVINO GenAI generates."""
+
+    prompt_tokens: int = Field(512, ge=1, le=1_048_576)
+    new_tokens: int = Field(33, ge=2, le=1_048_576)
+    repetitions: int = Field(5, ge=3, le=1000)
 
 
 class Setting(Frozen):
@@ -68,3 +84,37 @@ class GenAiSamples(Frozen):
     """Of every repetition: the time of every further token."""
     inference_ms: tuple[tuple[float, ...], ...]
     """Of every repetition: the model's share of the time of every token, the first one too."""
+
+
+Agreement = Literal["agrees", "too noisy", "disagrees"]
+
+
+class ContextLatency(Frozen):
+    """Latency at one context, and whether the direct loop says the same."""
+
+    context_tokens: int
+    prefill_ms: Figure
+    """Of the whole context, from an empty cache to the logits of its last token."""
+    decode_ms_per_token: Figure
+    ratio_to_direct_loop: Figure
+    """benchmark_app over the direct loop, decoding."""
+    agreement: Agreement
+    prefill_ratio_to_direct_loop: Figure
+    prefill_agreement: Agreement
+
+
+class VariantLatency(Frozen):
+    """One model's latency: figures over rounds, what they were made of, and the tool's reports."""
+
+    contexts: tuple[ContextLatency, ...]
+    rounds: tuple[tuple[ContextSamples, ...], ...]
+    reports: tuple[BenchmarkAppReport, ...]
+    """Of the last round: decoding, prefill. Those of the others are in the store."""
+
+
+class GenAiLatency(Frozen):
+    """Medians over repetitions, beside OpenVINO GenAI's own means and its raw figures."""
+
+    time_to_first_token_ms: Figure
+    time_per_output_token_ms: Figure
+    samples: GenAiSamples

@@ -6,15 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quantcurve import sources
-from quantcurve.recipe import LoadedRecipe, Recipe, Windows, at
+from quantcurve import openvino_lane, sources
+from quantcurve.calibration_items import load_offered
+from quantcurve.recipe import LoadedRecipe, Recipe, at
 from quantcurve.records import ImatrixResult
-from quantcurve.run import reference_model, variant_model
+from quantcurve.run import needs_calibration, reference_model, variant_model
 from quantcurve.session import Session
-from quantcurve.stages import benchmark, export, imatrix, resolve, screen, tokenize
+from quantcurve.stages import (
+    benchmark,
+    calibrate,
+    export,
+    genai,
+    imatrix,
+    latency,
+    resolve,
+    screen,
+    tokenize,
+    tokenizer_gate,
+)
+from quantcurve.stages.calibrate import Calibrated
 from quantcurve.stages.route import route
 from quantcurve.stages.scoring import REFERENCE, Model
-from quantcurve.texts import LoadedText, load_calibration
+from quantcurve.texts import LoadedText
 
 
 @dataclass
@@ -23,13 +36,21 @@ class Known:
 
     reference: resolve.Reference | None = None
     windowed: list[tokenize.Windowed | None] = field(default_factory=list)
+    calibrated: Calibrated | None = None
+    """The calibration set, if one is needed and there is one."""
     matrix_hash: str | None = None
     """Of the importance matrix, if one is wanted and there is one."""
+    tokenizers: bool = False
+    """Whether those of both lanes are known to agree."""
     models: dict[str, Model] = field(default_factory=dict)
     """The reference and the variants that are there."""
     scored: set[str] = field(default_factory=set)
     """Models whose whole way through the screen is there."""
     timed: bool = False
+    latency: set[str] = field(default_factory=set)
+    """Variants whose every round by benchmark_app is there."""
+    genai: set[str] = field(default_factory=set)
+    """Variants with OpenVINO GenAI's figures."""
 
 
 def look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.Located, session: Session) -> Known:
@@ -46,15 +67,17 @@ def look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.
     if found is None:
         return known
     step, folder = found
-    path = located.path if step.is_source else folder / "model.gguf"
-    known.reference = resolve.Reference(path, located.description, step)
+    known.reference = resolve.reference_in(folder, located, step)
     known.models[REFERENCE] = reference_model(known.reference)
     reference_hash = step.file.content_hash
     known.windowed = [
         tokenize.find(entry, text, recipe.windows, recipe.seed, reference_hash, session)
         for entry, text in zip(recipe.texts, texts, strict=True)
     ]
-    known.matrix_hash = _matrix_hash(loaded, texts, reference_hash, session)
+    if needs_calibration(recipe):
+        offered = load_offered(loaded, recipe.calibration, texts)
+        known.calibrated = calibrate.find(offered, recipe.calibration, recipe.seed, reference_hash, session)
+    known.matrix_hash = _matrix_hash(loaded, known.calibrated, reference_hash, session)
     for entry in recipe.variants.gguf:
         inputs = resolve.variant_inputs(entry, reference_hash, known.matrix_hash, session.engine)
         if (not entry.imatrix or known.matrix_hash) and (
@@ -63,42 +86,56 @@ def look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.
             made = resolve.Variant(entry, variant[1] / "model.gguf", variant[0])
             known.models[entry.label] = variant_model(made)
     if recipe.variants.openvino:
-        _look_up_irs(recipe, known, session)
+        _look_up_irs(recipe, texts, known, session)
     _look_up_figures(recipe, known, session)
     return known
 
 
-def _look_up_irs(recipe: Recipe, known: Known, session: Session) -> None:
+def _look_up_irs(recipe: Recipe, texts: Sequence[LoadedText], known: Known, session: Session) -> None:
     assert known.reference
     source = export.find(known.reference, session)
     if source is None:
         return
     known.models[source.name] = variant_model(source)
+    gate = tokenizer_gate.gate_inputs(known.reference.step.file.content_hash, source.path, texts, session)
+    known.tokenizers = session.cached(tokenizer_gate.STAGE, gate)
+    calibration = openvino_lane.calibration_of(known.calibrated)
     for entry in recipe.variants.openvino:
-        if found := export.find_variant(source, entry, None, session):
+        if (not entry.data_aware or calibration) and (
+            found := export.find_variant(source, entry, calibration, session)
+        ):
             known.models[entry.label] = variant_model(found)
+    _look_up_latencies(recipe, known, session)
+
+
+def _look_up_latencies(recipe: Recipe, known: Known, session: Session) -> None:
+    models = [m for name, m in known.models.items() if name in openvino_lane.names(recipe)]
+    if plan := openvino_lane.latency_plan(recipe):
+        rounds = range(plan.rounds)
+        known.latency = {
+            m.name
+            for m in models
+            if all(session.cached("latency", latency.latency_inputs(m, plan, r, session)) for r in rounds)
+        }
+    if recipe.benchmark and (workload := recipe.benchmark.genai):
+        known.genai = {m.name for m in models if session.cached("genai", genai.genai_inputs(m, workload, session))}
 
 
 def _matrix_hash(
-    loaded: LoadedRecipe, evaluation: Sequence[LoadedText], reference_hash: str, session: Session
+    loaded: LoadedRecipe, calibrated: Calibrated | None, reference_hash: str, session: Session
 ) -> str | None:
     """Of the importance matrix, if a variant wants one and it is there."""
-    recipe, settings = loaded.recipe, loaded.recipe.imatrix
+    recipe = loaded.recipe
     if not any(v.imatrix for v in recipe.variants.gguf):
         return None
-    if settings.file:
+    if recipe.imatrix.file:
         with at(loaded, "imatrix", "file"):
-            return imatrix.read(loaded.path.parent / Path(settings.file).expanduser(), session).result.content_hash
-    windows = Windows(tokens=settings.window_tokens, limit=settings.limit)
-    found = [
-        tokenize.find(entry, text, windows, recipe.seed, reference_hash, session)
-        for entry, text in zip(settings.texts, load_calibration(loaded, evaluation), strict=True)
-    ]
-    windowed = [w for w in found if w is not None]
-    if len(windowed) < len(found):
+            path = loaded.path.parent / Path(recipe.imatrix.file).expanduser()
+            return imatrix.read(path, session).result.content_hash
+    if calibrated is None:
         return None
-    config = session.scoring_config(recipe.engine, settings.window_tokens)
-    inputs = imatrix.inputs_of(reference_hash, windowed, config, session.engine)
+    config = session.scoring_config(recipe.engine, recipe.calibration.window_tokens)
+    inputs = imatrix.inputs_of(reference_hash, calibrated.result, config, session.engine)
     made = session.peek("imatrix", inputs, ImatrixResult)
     return made[0].content_hash if made else None
 

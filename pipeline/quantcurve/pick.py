@@ -12,9 +12,10 @@ from statistics import median
 from typing import NamedTuple
 
 from quantcurve.errors import RecipeError
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.records import Frozen
 from quantcurve.report import words
-from quantcurve.results import Estimate, Figure, Missing, RunResult, Speed, VariantResult
+from quantcurve.results import RunResult, Speed, VariantResult
 from quantcurve.stages.frontier import is_faster, speed_ratio
 
 TINY = 1e-12  # stands in for a limit of zero where an excess is taken relative to it

@@ -9,27 +9,26 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from quantcurve import recipe_errors
-from quantcurve.engines.base import CACHE_TYPES, FLOAT_CACHE_TYPES, CacheTypes
-from quantcurve.engines.gguf_types import BY_NAME
-from quantcurve.engines.tensor_types import TensorRule
+from quantcurve.calibration import Calibration, Source
+from quantcurve.engines.base import FLOAT_CACHE_TYPES
 from quantcurve.errors import RecipeError
+from quantcurve.latency_records import DECODE_STEPS, GenAiWorkload
+from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.recipe_openvino import OpenVino, OpenVinoVariant
 from quantcurve.records import Frozen
 
-STRATA = ("chat", "code", "math_reasoning", "multilingual", "retrieval_long_context", "safety_refusal", "tool_use")
-"""Embedded texts (calib/strata); each has a calibration and a held-out part."""
 MIN_WINDOWS = 2
 """An interval needs two windows; llama-perplexity refuses less as well."""
 
 WindowCount = Annotated[int, Field(ge=MIN_WINDOWS, le=10_000_000)]
-Source = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Model(Frozen):
@@ -53,9 +52,6 @@ class Text(Frozen):
         None, description="for JSONL, JSON and Parquet: the field with the text, dots for nesting"
     )
     windows: WindowCount | None = Field(None, description="at most so many of this text, in place of windows.limit")
-
-
-CALIBRATION = tuple(Text(name=s, source=f"embedded:{s}/calibration") for s in STRATA)
 
 
 class Windows(Frozen):
@@ -109,6 +105,24 @@ class EngineSettings(Frozen):
     flash_attention: Literal["auto", "on", "off"] = "auto"
 
 
+class Latency(Frozen):
+    """What OpenVINO's benchmark_app times."""
+
+    contexts: tuple[Annotated[int, Field(ge=1, le=1_048_576)], ...] = Field(
+        (32, 512, 2048), min_length=1, max_length=20, description="tokens in the cache when decoding begins; ascending"
+    )
+    rounds: int = Field(5, ge=1, le=1000, description="over all variants; fewer than 3 have no interval")
+
+    @field_validator("contexts")
+    @classmethod
+    def _apart(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if any(b < a + DECODE_STEPS for a, b in pairwise(values)):
+            raise PydanticCustomError(
+                "contexts", "must ascend by at least the {steps} tokens decoded at each", {"steps": DECODE_STEPS}
+            )
+        return values
+
+
 class Benchmark(Frozen):
     """The speed workload, as in llama-bench: pp, tg, depth and repetitions."""
 
@@ -116,67 +130,8 @@ class Benchmark(Frozen):
     decode_tokens: int = Field(128, ge=1, le=1_048_576, description="tokens decoded one by one (llama-bench -n)")
     decode_context_tokens: int = Field(0, ge=0, le=1_048_576, description="context filled before decoding (-d)")
     repetitions: int = Field(5, ge=3, le=1000, description="rounds over all variants (-r)")
-
-
-def _known_cache(value: str) -> str:
-    if value not in CACHE_TYPES:
-        raise PydanticCustomError("cache_type", "unknown KV cache type", {"candidates": list(CACHE_TYPES)})
-    return value
-
-
-CacheType = Annotated[str, AfterValidator(_known_cache), Field(json_schema_extra={"enum": list(CACHE_TYPES)})]
-
-
-def _known_type(value: str) -> str:
-    if value not in BY_NAME:
-        raise PydanticCustomError("gguf_type", "unknown GGUF type", {"candidates": list(BY_NAME)})
-    return value
-
-
-GgufType = Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(BY_NAME)})]
-
-
-def _or_type(schema: dict[str, Any]) -> None:
-    """A variant may be written as its type alone."""
-    whole = dict(schema)
-    schema.clear()
-    schema["anyOf"] = [{"type": "string", "enum": list(BY_NAME)}, whole]
-
-
-class GgufVariant(Frozen):
-    """One variant: how its weights are written, and their KV cache. `Q4_K_M` is short for {type: Q4_K_M}."""
-
-    model_config = ConfigDict(json_schema_extra=_or_type)
-
-    type: GgufType = Field(description="file type, as `quantcurve types` lists them")
-    name: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[\w.+-]+$")
-    imatrix: bool = Field(False, description="weigh errors by the recipe's importance matrix")
-    tensors: tuple[TensorRule, ...] = Field((), description="types of single tensors; the first pattern that matches")
-    kv: CacheType | None = Field(None, description="type of the KV cache, K and V")
-    k: CacheType | None = Field(None, description="type of K alone")
-    v: CacheType | None = Field(None, description="type of V alone; a quantised one needs flash attention")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_way(self) -> GgufVariant:
-        if self.kv and (self.k or self.v):
-            raise PydanticCustomError("kv", "kv is short for both k and v: give kv, or k and v")
-        return self
-
-    @property
-    def cache(self) -> CacheTypes:
-        """Types of its KV cache."""
-        return CacheTypes(k=self.kv or self.k or "f16", v=self.kv or self.v or "f16")
-
-    @property
-    def label(self) -> str:
-        """Its name, or one made of what it is."""
-        parts = (self.type, "imatrix" * self.imatrix, "tensors" * bool(self.tensors), self.cache.label())
-        return self.name or "+".join(part for part in parts if part)
+    latency: Latency | None = Field(Latency(), description="of OpenVINO variants by benchmark_app; null leaves it out")
+    genai: GenAiWorkload | None = Field(GenAiWorkload(), description="OpenVINO GenAI's own figures; null: none")
 
 
 class Variants(Frozen):
@@ -212,18 +167,9 @@ def _check_labels(labels: Sequence[str]) -> None:
 
 
 class Imatrix(Frozen):
-    """The importance matrix of variants with `imatrix: true`: computed from calibration texts, or a file."""
+    """The importance matrix of variants with `imatrix: true`: a file, or else computed on the calibration set."""
 
     file: str | None = Field(None, min_length=1, description="one that you have (GGUF or .dat), relative to the recipe")
-    texts: tuple[Text, ...] = Field(CALIBRATION, min_length=1, description="calibration texts, not among `texts`")
-    window_tokens: int = Field(512, ge=32, le=1_048_576, description="llama-imatrix -c")
-    limit: WindowCount | None = Field(None, description="at most so many windows of each text")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Imatrix:
-        if self.file and self.model_fields_set & {"texts", "window_tokens", "limit"}:
-            raise PydanticCustomError("imatrix", "give a file, or texts to compute it from")
-        return self
 
 
 class KvCache(Frozen):
@@ -243,6 +189,7 @@ class Recipe(Frozen):
     variants: Variants
     windows: Windows = Windows()
     screen: Screen = Screen()
+    calibration: Calibration = Calibration()
     imatrix: Imatrix = Imatrix()
     kv_cache: KvCache = KvCache()
     openvino: OpenVino = OpenVino()

@@ -105,6 +105,17 @@ class ImatrixResult(Frozen):
     window_tokens: int
 
 
+class TokenizersResult(Frozen):
+    """Tokenizers that agreed on everything that they were compared on."""
+
+    lanes: tuple[str, ...]
+    """The first is the truth."""
+    strings: int
+    """Texts and adversarial strings."""
+    tokens: int
+    """Of all of them, control tokens left as text."""
+
+
 class EngineIdentity(Frozen):
     """Which engine computed: part of every store key."""
 

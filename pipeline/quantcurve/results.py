@@ -1,13 +1,16 @@
 """The one record of a run: every figure with its interval, everything that was done to get it.
 
-`RunResult` is what `results.json` holds. A number that could not be had is a `Missing` with its reason,
-never 0, infinity, NaN or null.
+`RunResult` is what `results.json` holds. A number that could not be had is a `Missing` (estimates.py) with its
+reason, never 0, infinity, NaN or null.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from quantcurve.calibration import CalibrationResult
+from quantcurve.estimates import Figure, Missing
+from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.records import (
     EffectiveConfig,
     EngineIdentity,
@@ -20,33 +23,11 @@ from quantcurve.records import (
     SpeedSamples,
     StageTime,
     TextResult,
+    TokenizersResult,
     Workload,
 )
 
 SCHEMA_VERSION = 1
-
-
-class Estimate(Frozen):
-    """A figure with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    level: float = 0.95
-    """Confidence level of [low, high]."""
-    n: int
-    """Number of independent units behind the interval (windows or repetitions, not tokens)."""
-    unit: str
-    method: str
-
-
-class Missing(Frozen):
-    """A figure that could not be had, and why."""
-
-    missing: str
-
-
-Figure = Estimate | Missing
 
 
 class Extreme(Frozen):
@@ -207,6 +188,10 @@ class VariantResult(Frozen):
     """At the recipe's two context lengths; empty where the cache is F16."""
     loss_split: LossSplit | Missing | None = None
     """Of an OpenVINO variant."""
+    latency: VariantLatency | Missing | None = None
+    """Of an OpenVINO variant, by benchmark_app."""
+    genai: GenAiLatency | Missing | None = None
+    """Of an OpenVINO variant's folder, by OpenVINO GenAI."""
     on_front: bool = False
     dominated_by: tuple[str, ...] = ()
     tied_with: tuple[str, ...] = ()
@@ -247,7 +232,11 @@ class RunResult(Frozen):
     machine: MachineFacts
     texts: tuple[TextResult, ...]
     screen: ScreenEffort | None = None
+    calibration: CalibrationResult | None = None
+    """Of variants that are calibrated."""
     imatrix: ImatrixResult | None = None
+    tokenizers: TokenizersResult | None = None
+    """That agreed, where there are several lanes."""
     reference: ReferenceResult
     variants: tuple[VariantResult, ...]
     warnings: tuple[str, ...] = ()

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from quantcurve import assemble, machine
+from quantcurve import assemble, machine, openvino_lane
+from quantcurve.calibration_items import load_offered
 from quantcurve.engines import llamacpp, openvino
 from quantcurve.errors import RecipeError
 from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Recipe, Windows, at
-from quantcurve.results import LossSplit, Missing, RunResult
+from quantcurve.results import RunResult
 from quantcurve.session import Event, Progress, Session
-from quantcurve.stages import benchmark, export, imatrix, kv_cache, loss_split, resolve, screen, tokenize
+from quantcurve.stages import benchmark, calibrate, export, imatrix, kv_cache, resolve, screen, tokenize
 from quantcurve.stages.route import route
 from quantcurve.stages.scoring import REFERENCE, Model
 from quantcurve.store import Store
-from quantcurve.texts import LoadedText, load_calibration, load_texts
+from quantcurve.texts import LoadedText, load_texts
 
 
 class Where(NamedTuple):
@@ -84,10 +85,12 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) ->
     with session.timed("tokenize"), at(loaded, "texts"):
         windowed = tokenize.tokenize(recipe.texts, texts, recipe.windows, recipe.seed, reference, session)
     contexts = _contexts(loaded, texts, windowed, reference, session)
-    matrix = _matrix(loaded, texts, reference, session)
+    exported = openvino_lane.export_checked(loaded, texts, reference, session)
+    calibrated = _calibrated(loaded, texts, reference, session)
+    matrix = _matrix(loaded, calibrated, reference, session)
     with session.timed("quantize"), at(loaded, "variants", "gguf"):
         ggufs = resolve.quantize(reference, recipe.variants.gguf, matrix, session)
-    made = [*ggufs, *_irs(loaded, reference, session)]
+    made = [*ggufs, *openvino_lane.compress(loaded, exported, calibrated, session)]
     models = [variant_model(v) for v in made if not isinstance(v, resolve.Failed)]
     original = reference_model(reference)
     config = session.scoring_config(recipe.engine, recipe.windows.tokens)
@@ -97,32 +100,20 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) ->
     measured = [m for m in models if m.name not in screened.failed]
     with session.timed("kv_cache"):
         caches = kv_cache.measure(original, measured, contexts, session)
-    with session.timed("loss_split"):
-        splits = _splits(recipe, original, measured, windowed, screened, session)
+    splits = openvino_lane.splits(recipe, original, measured, windowed, screened, session)
     with session.timed("benchmark"):
         timed = benchmark.benchmark(recipe, recipe.benchmark, [original, *measured], session)
+    more = assemble.More(caches, splits, openvino_lane.latencies(recipe, measured, session))
     with session.timed("frontier"):
-        variants, warnings = assemble.variants(recipe, made, windowed, screened, assemble.Losses(caches, splits), timed)
-    parts = assemble.Parts(reference, matrix.result if matrix else None, windowed, screened, timed)
-    return assemble.record(loaded, session, parts, variants, warnings)
-
-
-def _splits(
-    recipe: Recipe,
-    reference: Model,
-    variants: Sequence[Model],
-    windowed: Sequence[tokenize.Windowed],
-    screened: screen.Screened,
-    session: Session,
-) -> dict[str, LossSplit | Missing]:
-    """Where the OpenVINO variants' losses come from, if the recipe asks."""
-    windows = recipe.openvino.split_windows
-    if windows is None:
-        return {}
-    config = session.scoring_config(recipe.engine, recipe.windows.tokens)
-    compared = [v for v in variants if v.name != export.FLOOR]
-    task = loss_split.Task(reference, compared, windowed, screened.route, windows, config)
-    return loss_split.measure(task, screened.configs, session)
+        variants, warnings = assemble.variants(recipe, made, windowed, screened, more, timed)
+    inputs = assemble.Inputs(
+        reference,
+        windowed,
+        exported.tokenizers if exported else None,
+        calibrated.result if calibrated else None,
+        matrix.result if matrix else None,
+    )
+    return assemble.record(loaded, session, inputs, screened, timed, variants, warnings)
 
 
 def reference_model(reference: resolve.Reference) -> Model:
@@ -137,39 +128,38 @@ def variant_model(variant: resolve.Variant | export.Ir) -> Model:
     return Model(variant.name, variant.path, file.content_hash, file.size_bytes, runtime)
 
 
-def openvino_names(recipe: Recipe) -> tuple[str, ...]:
-    """Names of what OpenVINO runs: the float32 IR first, if there are variants."""
-    labels = tuple(v.label for v in recipe.variants.openvino)
-    return (export.FLOOR, *labels) if labels else ()
+def needs_calibration(recipe: Recipe) -> bool:
+    """Whether a variant is made with calibration texts."""
+    by_matrix = any(v.imatrix for v in recipe.variants.gguf) and not recipe.imatrix.file
+    return by_matrix or any(v.data_aware for v in recipe.variants.openvino)
 
 
-def _irs(loaded: LoadedRecipe, reference: resolve.Reference, session: Session) -> list[export.Ir | resolve.Failed]:
-    """The OpenVINO variants, if there are any, after the float32 IR that is run exactly."""
-    entries = loaded.recipe.variants.openvino
-    if not entries:
-        return []
-    with session.timed("export"), at(loaded, "model", "source"):
-        source = export.export(reference, session)
-    with session.timed("compress"), at(loaded, "variants", "openvino"):
-        return [source, *export.compress(source, entries, None, session)]
+def _calibrated(
+    loaded: LoadedRecipe, texts: Sequence[LoadedText], reference: resolve.Reference, session: Session
+) -> calibrate.Calibrated | None:
+    """The calibration set, if a variant needs one."""
+    recipe = loaded.recipe
+    if not needs_calibration(recipe):
+        return None
+    offered = load_offered(loaded, recipe.calibration, texts)
+    with session.timed("calibrate"), at(loaded, "calibration"):
+        return calibrate.calibrate(offered, recipe.calibration, recipe.seed, reference, session)
 
 
 def _matrix(
-    loaded: LoadedRecipe, evaluation: Sequence[LoadedText], reference: resolve.Reference, session: Session
+    loaded: LoadedRecipe, calibrated: calibrate.Calibrated | None, reference: resolve.Reference, session: Session
 ) -> imatrix.Matrix | None:
     """The importance matrix, if a variant wants one."""
-    settings = loaded.recipe.imatrix
-    if not any(v.imatrix for v in loaded.recipe.variants.gguf):
+    recipe = loaded.recipe
+    if not any(v.imatrix for v in recipe.variants.gguf):
         return None
-    if settings.file:
+    if recipe.imatrix.file:
         with session.timed("imatrix"), at(loaded, "imatrix", "file"):
-            return imatrix.read(loaded.path.parent / Path(settings.file).expanduser(), session)
-    texts = load_calibration(loaded, evaluation)
-    windows = Windows(tokens=settings.window_tokens, limit=settings.limit)
-    with session.timed("imatrix"), at(loaded, "imatrix", "texts"):
-        windowed = tokenize.tokenize(settings.texts, texts, windows, loaded.recipe.seed, reference, session)
-        config = session.scoring_config(loaded.recipe.engine, settings.window_tokens)
-        return imatrix.compute(reference.path, reference.step.file.content_hash, windowed, config, session)
+            return imatrix.read(loaded.path.parent / Path(recipe.imatrix.file).expanduser(), session)
+    assert calibrated
+    with session.timed("imatrix"):
+        config = session.scoring_config(recipe.engine, recipe.calibration.window_tokens)
+        return imatrix.compute(reference, calibrated, config, session)
 
 
 def _contexts(

@@ -18,8 +18,8 @@ from quantcurve.store import Artifact, Store
 
 Result = TypeVar("Result", bound=BaseModel)
 STAGES = (
-    *("resolve", "tokenize", "imatrix", "quantize", "export", "compress"),
-    *("screen", "kv_cache", "loss_split", "benchmark", "frontier"),
+    *("resolve", "tokenize", "export", "tokenizer_gate", "calibrate", "imatrix", "quantize", "compress"),
+    *("screen", "kv_cache", "loss_split", "benchmark", "latency", "genai", "frontier"),
 )
 
 

@@ -106,26 +106,6 @@ def load_texts(loaded: LoadedRecipe) -> list[LoadedText]:
     return texts
 
 
-def load_calibration(loaded: LoadedRecipe, evaluation: Sequence[LoadedText]) -> list[LoadedText]:
-    """The texts that the importance matrix is computed from.
-
-    Raises:
-        RecipeError: as `load_text`, or one is also an evaluation text (its figures would flatter).
-        PrerequisiteError: as `load_text`.
-    """
-    texts = []
-    for index, entry in enumerate(loaded.recipe.imatrix.texts):
-        with at(loaded, "imatrix", "texts", index, "source"):
-            text = load_text(entry, loaded.path.parent)
-            if twin := next((t.name for t in evaluation if t.content_hash == text.content_hash), None):
-                raise RecipeError(
-                    f"calibration text {text.name} is the evaluation text {twin}: its figures would flatter; "
-                    "calibrate on another text"
-                )
-        texts.append(text)
-    return texts
-
-
 def cut(name: str, tokens: Tokens, windows: Windows, limit: int | None, seed: int) -> Cut:
     """Disjoint windows of a tokenised text; the remainder is dropped.
 

@@ -29,7 +29,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from quantcurve.results import Estimate
+from quantcurve.estimates import Estimate
 
 MIN_WINDOWS = 32
 TUNED_AT_WINDOWS = 64

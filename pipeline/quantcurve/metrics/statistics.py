@@ -41,7 +41,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from quantcurve.results import Estimate, Figure, Missing
+from quantcurve.estimates import Estimate, Figure, Missing
 
 LEVEL = 0.95
 REFERENCE_AUTOCORRELATION = 0.6  # rho of the AR(1) for which `bias_factor` makes the variance unbiased

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.records import EffectiveConfig, LlamaCppEffective
 from quantcurve.report import words
-from quantcurve.results import CacheFigures, Estimate, Figure, Missing, RunResult, VariantResult
+from quantcurve.results import CacheFigures, RunResult, VariantResult
 
 
 def cache_sentences(run: RunResult) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from quantcurve.report import words
-from quantcurve.report.notes import KlByText, kl_by_text, sections
+from quantcurve.report.matrices import Matrix, matrices
+from quantcurve.report.notes import sections
 from quantcurve.report.rows import COLUMNS, legend, levels, rows
 from quantcurve.results import RunResult
 
@@ -15,12 +16,11 @@ _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#>+-](?=\s)|^>")
 
 def markdown(run: RunResult) -> str:
     """Table with the bounds of all intervals, and the notes below it; text from the run is escaped."""
-    by_text = kl_by_text(run)
     parts = [
         f"## {escape(words.plain(run.name))}: accuracy against speed",
         _trade_off(run),
         escape(f"{legend(run)}   [low, high]: {levels(run)} interval"),
-        *((f"### KL mean (nats) by text, worst first\n\n{_kl_table(by_text)}",) if by_text else ()),
+        *(f"### {escape(matrix.heading)}\n\n{_matrix_table(matrix)}" for matrix in matrices(run)),
     ]
     for section in sections(run):
         listed = "\n".join(f"- {escape(sentence)}" for sentence in section.sentences)
@@ -40,9 +40,9 @@ def _trade_off(run: RunResult) -> str:
     return _table(header, body, left=3)
 
 
-def _kl_table(by_text: KlByText) -> str:
-    body = ((row.text, *(words.bounds(kl) for kl in row.figures)) for row in by_text.rows)
-    return _table(("text", *by_text.variants), body, left=1)
+def _matrix_table(matrix: Matrix) -> str:
+    body = ((row.name, *(words.bounds(figure) for figure in row.figures)) for row in matrix.rows)
+    return _table((matrix.corner, *matrix.columns), body, left=1)
 
 
 def _table(header: Sequence[str], body: Iterable[Sequence[str]], left: int) -> str:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from quantcurve.estimates import Missing
 from quantcurve.records import ModelFile
 from quantcurve.report import words
 from quantcurve.report.cache_notes import cache_sentences
-from quantcurve.report.rows import judged, kl_mean
-from quantcurve.report.split_notes import openvino_sentences
-from quantcurve.results import Estimate, Figure, Missing, ReferenceResult, RunResult, Speed, VariantResult
+from quantcurve.report.openvino_notes import openvino_sentences
+from quantcurve.report.rows import judged, rows
+from quantcurve.results import ReferenceResult, RunResult, Speed, VariantResult
 
 
 class Section(NamedTuple):
@@ -19,20 +20,6 @@ class Section(NamedTuple):
 
     heading: str
     sentences: tuple[str, ...]
-
-
-class KlRow(NamedTuple):
-    """Mean KL divergence of every shown variant on one text."""
-
-    text: str
-    figures: tuple[Figure, ...]
-
-
-class KlByText(NamedTuple):
-    """Texts, worst first, by variants."""
-
-    variants: tuple[str, ...]
-    rows: tuple[KlRow, ...]
 
 
 def sections(run: RunResult) -> tuple[Section, ...]:
@@ -53,30 +40,6 @@ def sections(run: RunResult) -> tuple[Section, ...]:
     return tuple(section for section in every if section.sentences)
 
 
-def kl_by_text(run: RunResult) -> KlByText | None:
-    """Mean KL divergence (nats) of every variant on every text, or None if there was one text.
-
-    Texts are ordered by the largest KL divergence that any variant has on them; discarded variants count only if
-    there are no others.
-    """
-    shown = sorted((v for v in run.variants if v.slices), key=lambda v: v.file.size_bytes if v.file else 0)
-    if len(run.texts) < 2 or not shown:
-        return None
-    counted = [v for v in shown if judged(v) != "discard"] or shown
-    worst_first = sorted((t.name for t in run.texts), key=lambda text: -max(_kl_value(v, text) for v in counted))
-    rows = (KlRow(words.plain(text), tuple(_kl_on(v, text) for v in shown)) for text in worst_first)
-    return KlByText(tuple(words.plain(v.name) for v in shown), tuple(rows))
-
-
-def _kl_on(variant: VariantResult, text: str) -> Figure:
-    return kl_mean(next((part for part in variant.slices if part.text == text), None))
-
-
-def _kl_value(variant: VariantResult, text: str) -> float:
-    kl = _kl_on(variant, text)
-    return kl.value if isinstance(kl, Estimate) else 0.0
-
-
 def _reference(run: RunResult) -> tuple[str, ...]:
     reference = run.reference
     perplexity = words.spread(reference.overall.model.perplexity)
@@ -93,6 +56,7 @@ def _measured(run: RunResult) -> tuple[str, ...]:
         f"{run.reference.overall.windows} windows.",
         words.plain(f"By {engine.name} {engine.version} with {config.threads} threads on {machine.processor}."),
         *_effort(run),
+        *_calibration(run),
         *_imatrix(run),
         *_workload(run),
     )
@@ -107,6 +71,17 @@ def _effort(run: RunResult) -> tuple[str, ...]:
         f"({100 * effort.saved_share:.0f} % saved); every variant visits the windows in the same random order until "
         "its verdict is certain and its KL divergence is known well enough.",
     )
+
+
+def _calibration(run: RunResult) -> Iterator[str]:
+    if made := run.calibration:
+        shares = (f"{s.name} {100 * s.reached_share:.0f} %" for s in made.strata if s.tokens)
+        yield words.plain(
+            f"Calibration set: mix {made.mix}, {made.windows} windows of {made.window_tokens} tokens: "
+            f"{words.listed(tuple(shares))}."
+        )
+        for said in (*made.notes, *made.warnings):
+            yield words.plain(f"Calibration set: {said}")
 
 
 def _imatrix(run: RunResult) -> tuple[str, ...]:
@@ -124,9 +99,16 @@ def _workload(run: RunResult) -> tuple[str, ...]:
     if load is None:
         return ()
     return (
+        *_latency_context(run),
         f"Speed: prefill and time to first token of {load.prompt_tokens} random tokens, {load.decode_tokens} tokens "
         f"decoded one by one after a context of {load.decode_context_tokens}.",
     )
+
+
+def _latency_context(run: RunResult) -> Iterator[str]:
+    context = next((row.latency.context_tokens for row in rows(run) if row.latency), None)
+    if context is not None:
+        yield f"Latency: benchmark_app on the deployed model, one token after a context of {context} tokens."
 
 
 def _verdicts(run: RunResult) -> tuple[str, ...]:

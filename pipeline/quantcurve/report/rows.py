@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from quantcurve.records import ModelFile
+from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.latency_records import ContextLatency, VariantLatency
+from quantcurve.records import EffectiveConfig, LlamaCppEffective, ModelFile
 from quantcurve.report import words
-from quantcurve.results import (
-    Divergence,
-    Estimate,
-    Figure,
-    Missing,
-    ReferenceResult,
-    RunResult,
-    Slice,
-    Speed,
-    VariantResult,
-)
+from quantcurve.results import Divergence, RunResult, Slice, Speed, VariantResult
 
 NO_FIGURE = Missing(missing="")
 FRONT_MARK, FALLBACK_MARK = "*", "†"
@@ -41,6 +33,10 @@ class Row:
     on_front: bool = False
     windows: int | None = None
     """Windows that it was scored on."""
+    latency: ContextLatency | None = None
+    """By benchmark_app, at the middle one of the contexts."""
+    setting: str = "-"
+    """How its engine ran it, in short."""
 
     @property
     def marks(self) -> str:
@@ -85,7 +81,7 @@ class Column:
 def rows(run: RunResult) -> tuple[Row, ...]:
     """The reference, then the variants by size; variants without a file come last."""
     variants = sorted(run.variants, key=lambda v: (v.file is None, v.file.size_bytes if v.file else 0, v.name))
-    return (_reference_row(run.reference), *(_variant_row(variant) for variant in variants))
+    return (_reference_row(run), *(_variant_row(variant) for variant in variants))
 
 
 def legend(run: RunResult) -> str:
@@ -117,22 +113,53 @@ def kl_mean(part: Slice | None) -> Figure:
 
 
 def _variant_row(variant: VariantResult) -> Row:
-    divergence = variant.overall.divergence if variant.overall else None
-    speed = variant.speed if isinstance(variant.speed, Speed) else None
     return Row(
         words.plain(variant.name),
         judged(variant),
         variant.file,
-        divergence,
-        speed,
+        variant.overall.divergence if variant.overall else None,
+        _speed(variant.speed),
         variant.on_front,
-        _windows(variant.overall),
+        variant.overall.windows if variant.overall else None,
+        _latency(variant.latency),
+        _setting(variant.scoring_config),
     )
 
 
-def _reference_row(reference: ReferenceResult) -> Row:
-    speed = reference.speed if isinstance(reference.speed, Speed) else None
-    return Row(words.plain(reference.name), "reference", reference.file, None, speed, windows=reference.overall.windows)
+def _reference_row(run: RunResult) -> Row:
+    reference = run.reference
+    return Row(
+        words.plain(reference.name),
+        "reference",
+        reference.file,
+        None,
+        _speed(reference.speed),
+        windows=reference.overall.windows,
+        setting=_setting(run.scoring_config),
+    )
+
+
+def _speed(found: Speed | Missing) -> Speed | None:
+    return found if isinstance(found, Speed) else None
+
+
+def _latency(found: VariantLatency | Missing | None) -> ContextLatency | None:
+    return found.contexts[len(found.contexts) // 2] if isinstance(found, VariantLatency) else None
+
+
+def _setting(config: EffectiveConfig | None) -> str:
+    if config is None:
+        return "-"
+    if isinstance(config, LlamaCppEffective):
+        return words.plain(f"KV {_both(config.k_type, config.v_type)}")
+    group = config.dynamic_quantization_group
+    activations = f", activations /{group}" if group else ""
+    cache = _both(config.key_cache_precision, config.value_cache_precision)
+    return words.plain(f"{config.inference_precision}, KV {cache}{activations}")
+
+
+def _both(k: str, v: str) -> str:
+    return k if k == v else f"{k} and {v}"
 
 
 def _of_file(pick: Callable[[ModelFile], str]) -> Callable[[Row], str]:
@@ -147,24 +174,22 @@ def _of_speed(pick: Callable[[Speed], Figure]) -> Callable[[Row], Figure]:
     return lambda row: pick(row.speed) if row.speed else NO_FIGURE
 
 
-def _windows(part: Slice | None) -> int | None:
-    return part.windows if part else None
-
-
 def _memory(row: Row) -> str:
     return f"{row.speed.peak_memory_bytes / words.MIB:.0f}" if row.speed else "-"
 
 
 COLUMNS = (
     Column("size", "MiB", _of_file(lambda f: f"{f.size_bytes / words.MIB:.1f}")),
-    Column("bits/weight", "", _of_file(lambda f: f"{f.bits_per_weight:.2f}"), rank=7),
+    Column("bits/weight", "", _of_file(lambda f: f"{f.bits_per_weight:.2f}"), rank=8),
     Column("PPL ratio", "", _of_divergence(lambda d: d.perplexity_ratio), with_interval=True, rank=1),
     Column("KL mean", "nats", _of_divergence(lambda d: d.kl_mean), with_interval=True),
-    Column("KL p99", "nats", _of_divergence(lambda d: d.kl_p99), rank=4),
+    Column("KL p99", "nats", _of_divergence(lambda d: d.kl_p99), rank=5),
     Column("top-1", "%", _of_divergence(lambda d: d.top1_agreement), scale=100, rank=2),
-    Column("prefill", "t/s", _of_speed(lambda s: s.prefill_tokens_per_s), rank=5),
+    Column("prefill", "t/s", _of_speed(lambda s: s.prefill_tokens_per_s), rank=6),
     Column("decode", "t/s", _of_speed(lambda s: s.decode_tokens_per_s), with_interval=True),
-    Column("TTFT", "ms", _of_speed(lambda s: s.time_to_first_token_s), scale=1000, rank=6),
-    Column("memory", "MiB", _memory, rank=3),
-    Column("windows", "", lambda row: str(row.windows) if row.windows else "-", rank=8),
+    Column("TTFT", "ms", _of_speed(lambda s: s.time_to_first_token_s), scale=1000, rank=7),
+    Column("latency", "ms/token", lambda row: row.latency.decode_ms_per_token if row.latency else NO_FIGURE, rank=3),
+    Column("memory", "MiB", _memory, rank=4),
+    Column("windows", "", lambda row: str(row.windows) if row.windows else "-", rank=9),
+    Column("run as", "", lambda row: row.setting, rank=10),
 )

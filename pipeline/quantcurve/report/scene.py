@@ -11,10 +11,11 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from quantcurve.errors import RecipeError
+from quantcurve.estimates import Estimate
 from quantcurve.report import words
 from quantcurve.report.labels import Anchor, Box, Place, place_labels, placed
 from quantcurve.report.rows import judged, kl_mean
-from quantcurve.results import Estimate, ReferenceResult, RunResult, Speed, VariantResult
+from quantcurve.results import ReferenceResult, RunResult, Speed, VariantResult
 
 WIDTH, HEIGHT = 620, 400
 FONT_SIZE = 13

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from quantcurve.report import words
-from quantcurve.report.notes import KlByText, Section, kl_by_text, sections
+from quantcurve.report.matrices import Matrix, matrices
+from quantcurve.report.notes import Section, sections
 from quantcurve.report.rows import COLUMNS, Column, Row, legend, levels, rows
 from quantcurve.results import RunResult
 
@@ -33,13 +34,12 @@ def table(run: RunResult) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    by_text = kl_by_text(run)
     return Group(
         Text(words.plain(f"{run.name}: accuracy against speed"), style="bold"),
         _TradeOff(rows(run)),
         Text(legend(run)),
         Text(f"± reaches the farther end of the interval ({levels(run)}); t/s is tokens per second."),
-        *((_KlTables(by_text),) if by_text else ()),
+        *(_Parts(matrix) for matrix in matrices(run)),
         *(_section(section) for section in sections(run)),
     )
 
@@ -65,22 +65,22 @@ class _TradeOff:
             yield Text(f"Left out at {options.max_width} columns: {', '.join(left_out)}.")
 
 
-class _KlTables:
-    """KL divergence by text, in as many tables below one another as the width demands."""
+class _Parts:
+    """A matrix in as many tables below one another as the width demands."""
 
-    def __init__(self, by_text: KlByText) -> None:
-        self.by_text = by_text
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix = matrix
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         from rich.text import Text
 
-        yield Text("\nKL mean (nats) by text, worst first", style="bold")
-        start, count = 0, len(self.by_text.variants)
+        yield Text(f"\n{self.matrix.heading}", style="bold")
+        start, count = 0, len(self.matrix.columns)
         while start < count:
             stop = count
-            while stop > start + 1 and _width(console, _kl_table(self.by_text, start, stop)) > options.max_width:
+            while stop > start + 1 and _width(console, _matrix_table(self.matrix, start, stop)) > options.max_width:
                 stop -= 1
-            yield _kl_table(self.by_text, start, stop)
+            yield _matrix_table(self.matrix, start, stop)
             if stop < count:
                 yield Text("")
             start = stop
@@ -102,15 +102,15 @@ def _trade_off(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     return made
 
 
-def _kl_table(by_text: KlByText, start: int, stop: int) -> Table:
+def _matrix_table(matrix: Matrix, start: int, stop: int) -> Table:
     from rich.text import Text
 
     made = _empty_table()
-    made.add_column("text", overflow="fold")
-    for name in by_text.variants[start:stop]:
+    made.add_column(matrix.corner, overflow="fold")
+    for name in matrix.columns[start:stop]:
         made.add_column(Text(name), justify="right", overflow="fold")
-    for row in by_text.rows:
-        made.add_row(Text(row.text), *(Text(words.spread(kl)) for kl in row.figures[start:stop]))
+    for row in matrix.rows:
+        made.add_row(Text(row.name), *(Text(words.spread(figure)) for figure in row.figures[start:stop]))
     return made
 
 

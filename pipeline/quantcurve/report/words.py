@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from quantcurve.results import Estimate, Figure
+from quantcurve.estimates import Estimate, Figure
 
 MIB = 2**20
 NEGLIGIBLE = 1e-7  # of a value: a narrower interval would only add digits

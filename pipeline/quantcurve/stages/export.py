@@ -21,14 +21,21 @@ from quantcurve.stages.resolve import Failed, Reference
 
 FLOOR = "OV-reference"
 """Name of the float32 IR that is run exactly: how far it is from the reference is what the two engines differ by."""
-PACKAGES = ("openvino", "nncf", "optimum-intel", "transformers", "torch")
+BESIDE_THE_IR = (
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("openvino_tokenizer.xml", "openvino_tokenizer.bin", "openvino_detokenizer.xml", "openvino_detokenizer.bin"),
+)
+"""Files that GenAI and optimum-intel load with an IR."""
+PACKAGES = ("openvino", "openvino-tokenizers", "nncf", "optimum-intel", "transformers", "torch")
 
 
 class ExportInputs(Frozen):
     """Key of the float32 IR."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     reference_hash: str
+    from_folder: bool
+    """Whether the weights are read from the Hugging Face folder that the reference was converted from."""
     packages: tuple[tuple[str, str], ...]
     """Name and version of what exports."""
 
@@ -42,7 +49,7 @@ class IrStep(Frozen):
 class CompressInputs(Frozen):
     """Key of a compressed IR."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     source_hash: str
     variant: OpenVinoVariant
     calibration_hash: str | None
@@ -76,20 +83,28 @@ def export(reference: Reference, session: Session) -> Ir:
     """The reference's weights as a float32 IR, run exactly.
 
     Raises:
+        ModelFileError: no tokenizer is known that is equal to the one in the reference's file.
         BackendError: transformers or optimum-intel does not know the model.
         PrerequisiteError: too little disk.
     """
     session.progress(Event("export", 0, 1, FLOOR))
-    inputs = ExportInputs(reference_hash=reference.step.file.content_hash, packages=packages())
-    step, artifact = session.make("export", inputs, IrStep, partial(_export, reference, session))
+    step, artifact = session.make("export", export_inputs(reference), IrStep, partial(_export, reference, session))
     session.progress(Event("export", 1, 1, FLOOR))
     return _floor(artifact.folder, step)
 
 
+def export_inputs(reference: Reference) -> ExportInputs:
+    """Key of the float32 IR."""
+    return ExportInputs(
+        reference_hash=reference.step.file.content_hash,
+        from_folder=reference.folder is not None,
+        packages=packages(),
+    )
+
+
 def find(reference: Reference, session: Session) -> Ir | None:
     """The float32 IR if the store has it; writes nothing."""
-    inputs = ExportInputs(reference_hash=reference.step.file.content_hash, packages=packages())
-    found = session.peek("export", inputs, IrStep)
+    found = session.peek("export", export_inputs(reference), IrStep)
     return _floor(found[1], found[0]) if found else None
 
 
@@ -157,11 +172,13 @@ def _made(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, s
 
 
 def _export(reference: Reference, session: Session, draft: Path) -> IrStep:
-    from quantcurve.engines import openvino_export, openvino_ir
+    from quantcurve.engines import openvino_export, openvino_ir, tokenizer_lanes
 
     _check_disk(4 * reference.step.file.weights, draft)
+    with Child("tokenizer", session.log("tokenizer")) as child:
+        child.call(tokenizer_lanes.write_tokenizer, reference.path, draft)
     with Child("export", session.log("export")) as child:
-        child.call(openvino_export.export, reference.path, draft)
+        child.call(openvino_export.export, reference.folder or reference.path, draft)
     return IrStep(file=openvino_ir.model_file(draft, session.store.hash_file))
 
 
@@ -176,6 +193,9 @@ def _compress(
     with Child(entry.label, session.log(entry.label)) as child:
         child.call(openvino_compress.compress, source.path, draft, entry, windows, statistics)
     shutil.rmtree(statistics, ignore_errors=True)
+    for name in BESIDE_THE_IR:
+        if (source.path / name).is_file():
+            shutil.copyfile(source.path / name, draft / name)
     return IrStep(file=openvino_ir.model_file(draft, session.store.hash_file))
 
 

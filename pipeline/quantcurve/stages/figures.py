@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from quantcurve.engines.base import TOP_K, Doubles, Tokens, TokenScores
+from quantcurve.estimates import Estimate, Figure
 from quantcurve.metrics import statistics as st
-from quantcurve.results import Divergence, Estimate, Extreme, Figure, ModelFigures, Slice
+from quantcurve.results import Divergence, Extreme, ModelFigures, Slice
 from quantcurve.stages.route import Route
 from quantcurve.stages.tokenize import ScoredText
 

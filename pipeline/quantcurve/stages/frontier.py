@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.statistics import excludes_zero, log_ratio_estimate, paired_difference
-from quantcurve.results import Estimate, Figure, Missing
 from quantcurve.stages.route import Route
 
 NOISY_HALF_WIDTH = 0.05  # of a speed ratio's interval: above it the machine, not the models, decides

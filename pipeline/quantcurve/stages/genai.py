@@ -16,22 +16,14 @@ from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime
 from quantcurve.engines.child import Child
 from quantcurve.engines.openvino import INSTALL
 from quantcurve.errors import BackendError, PrerequisiteError
-from quantcurve.latency_records import GenAiSamples
+from quantcurve.estimates import Missing
+from quantcurve.latency_records import GenAiLatency, GenAiSamples, GenAiWorkload
 from quantcurve.metrics.statistics import median_estimate
 from quantcurve.records import EngineIdentity, Frozen, MachineFacts
-from quantcurve.results import Figure, Missing
 from quantcurve.session import Event, Session
 from quantcurve.stages.scoring import Model
 
 PACKAGE = "openvino-genai"
-
-
-class GenAiWorkload(Frozen):
-    """What is generated."""
-
-    prompt_tokens: int = 512
-    new_tokens: int = 33
-    repetitions: int = 5
 
 
 class GenAiInputs(Frozen):
@@ -47,14 +39,6 @@ class GenAiInputs(Frozen):
     machine: MachineFacts
 
 
-class GenAiLatency(Frozen):
-    """Medians over repetitions, beside OpenVINO GenAI's own means and its raw figures."""
-
-    time_to_first_token_ms: Figure
-    time_per_output_token_ms: Figure
-    samples: GenAiSamples
-
-
 def measure(models: Sequence[Model], workload: GenAiWorkload, session: Session) -> dict[str, GenAiLatency | Missing]:
     """Figures by name; a folder that OpenVINO GenAI cannot run is Missing with the reason.
 
@@ -66,14 +50,10 @@ def measure(models: Sequence[Model], workload: GenAiWorkload, session: Session) 
     Raises:
         PrerequisiteError: OpenVINO GenAI is not installed.
     """
-    try:
-        version = metadata.version(PACKAGE)
-    except metadata.PackageNotFoundError as error:
-        raise PrerequisiteError(f"{PACKAGE} is not installed", INSTALL) from error
     found: dict[str, GenAiLatency | Missing] = {}
     for i, model in enumerate(models):
         session.progress(Event("genai", i, len(models), model.name))
-        inputs = _inputs(model, workload, version, session)
+        inputs = genai_inputs(model, workload, session)
         try:
             samples, _ = session.make("genai", inputs, GenAiSamples, partial(_generate, model, inputs, session))
             found[model.name] = summary(samples)
@@ -92,8 +72,17 @@ def summary(samples: GenAiSamples) -> GenAiLatency:
     )
 
 
-def _inputs(model: Model, workload: GenAiWorkload, version: str, session: Session) -> GenAiInputs:
+def genai_inputs(model: Model, workload: GenAiWorkload, session: Session) -> GenAiInputs:
+    """Key of one folder's figures.
+
+    Raises:
+        PrerequisiteError: OpenVINO GenAI is not installed.
+    """
     assert isinstance(model.runtime, OpenVinoRuntime)
+    try:
+        version = metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError as error:
+        raise PrerequisiteError(f"{PACKAGE} is not installed", INSTALL) from error
     tokenizers = sorted(model.path.glob("openvino_*tokenizer.*"))
     named = "".join(f"{p.name} {session.store.hash_file(p)}\n" for p in tokenizers)
     longest = workload.prompt_tokens + workload.new_tokens

@@ -1,21 +1,20 @@
-"""The importance matrix: computed from calibration texts by the reference itself, or a file that the user has."""
+"""The importance matrix: computed on the calibration set by the reference itself, or a file that the user has."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-
+from quantcurve.calibration import CalibrationResult
 from quantcurve.engines.base import Floats, LlamaCppConfig, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.errors import ModelFileError, RecipeError
 from quantcurve.records import EngineIdentity, Frozen, ImatrixResult
 from quantcurve.session import Event, Session
-from quantcurve.stages.tokenize import Windowed, windows_hash
+from quantcurve.stages.calibrate import Calibrated
+from quantcurve.stages.resolve import Reference
 
 FILE = "imatrix.gguf"
 
@@ -23,11 +22,11 @@ FILE = "imatrix.gguf"
 class ImatrixInputs(Frozen):
     """Key of a computed importance matrix."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     model_hash: str
-    windows_hashes: tuple[str, ...]
-    names: tuple[str, ...]
-    """Of the texts: the file holds them."""
+    calibration_hash: str
+    name: str
+    """Of the calibration set: the file holds it."""
     config: LlamaCppConfig
     engine: EngineIdentity
 
@@ -51,31 +50,29 @@ class Matrix(NamedTuple):
 
 
 def inputs_of(
-    model_hash: str, texts: Sequence[Windowed], config: LlamaCppConfig, engine: EngineIdentity
+    model_hash: str, calibration: CalibrationResult, config: LlamaCppConfig, engine: EngineIdentity
 ) -> ImatrixInputs:
-    """Key of the importance matrix of a model on some texts."""
+    """Key of the importance matrix of a model on a calibration set."""
     return ImatrixInputs(
         model_hash=model_hash,
-        windows_hashes=tuple(windows_hash(t.windows) for t in texts),
-        names=tuple(t.text.name for t in texts),
+        calibration_hash=calibration.content_hash,
+        name=f"calibration:{calibration.mix}",
         config=config,
         engine=engine,
     )
 
 
-def compute(
-    model: Path, model_hash: str, texts: Sequence[Windowed], config: LlamaCppConfig, session: Session
-) -> Matrix:
-    """The importance matrix of a model on all windows of some texts.
+def compute(reference: Reference, calibrated: Calibrated, config: LlamaCppConfig, session: Session) -> Matrix:
+    """The importance matrix of a model on all windows of a calibration set.
 
     Raises:
         BackendError: the model cannot be run.
     """
-    inputs = inputs_of(model_hash, texts, config, session.engine)
-    windows = np.concatenate([t.windows for t in texts])
-    session.progress(Event("imatrix", 0, len(windows), ", ".join(inputs.names)))
+    inputs = inputs_of(reference.step.file.content_hash, calibrated.result, config, session.engine)
+    windows = calibrated.windows
+    session.progress(Event("imatrix", 0, len(windows), inputs.name))
     result, artifact = session.make(
-        "imatrix", inputs, ImatrixResult, partial(_compute, model, windows, inputs, session)
+        "imatrix", inputs, ImatrixResult, partial(_compute, reference.path, windows, inputs, session)
     )
     session.progress(Event("imatrix", len(windows), len(windows), "done"))
     return Matrix(artifact.folder / FILE, result)
@@ -109,7 +106,7 @@ def _compute(model: Path, windows: Tokens, inputs: ImatrixInputs, session: Sessi
 
     with Child("imatrix", session.log("imatrix")) as child:
         bare = child.call(llamacpp_imatrix.collect, model, windows, inputs.config)
-    matrix = dataclasses.replace(bare, datasets=inputs.names)
+    matrix = dataclasses.replace(bare, datasets=(inputs.name,))
     matrix.save(draft / FILE)
     return ImatrixResult(
         source="computed",

@@ -17,8 +17,9 @@ import numpy as np
 
 from quantcurve.engines.base import CacheTypes, Doubles, LlamaCppConfig, TokenScores
 from quantcurve.errors import BackendError
+from quantcurve.estimates import Estimate, Missing
 from quantcurve.metrics.statistics import mean_estimate, paired_difference
-from quantcurve.results import CacheFigures, Estimate, Missing
+from quantcurve.results import CacheFigures
 from quantcurve.session import Event, Session
 from quantcurve.stages.figures import NATS, not_negative
 from quantcurve.stages.route import Chunk, Route, chunks

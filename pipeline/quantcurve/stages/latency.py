@@ -22,15 +22,20 @@ from quantcurve.engines.benchmark_app import DeployedModel
 from quantcurve.engines.passes import Pass, decode_passes, decode_times, prefill_passes
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import BackendError
-from quantcurve.latency_records import BenchmarkAppReport, ContextSamples, LatencyRound
+from quantcurve.estimates import Figure, Missing
+from quantcurve.latency_records import (
+    DECODE_STEPS,
+    Agreement,
+    ContextLatency,
+    ContextSamples,
+    LatencyRound,
+    VariantLatency,
+)
 from quantcurve.metrics.statistics import log_ratio_estimate, median_estimate
 from quantcurve.records import EngineIdentity, Frozen, MachineFacts
-from quantcurve.results import Figure, Missing
 from quantcurve.session import Event, Session
 from quantcurve.stages.scoring import Model
 
-DECODE_STEPS = 32
-"""Tokens decoded at every context; the figure is their median."""
 PREFILLS = 2
 """Timed prefills of every context in a round, after one that is not counted (kernels are made for its shape)."""
 ROUNDS = 5
@@ -38,8 +43,6 @@ AGREE = (0.9, 1.1)
 """benchmark_app over the direct loop: the interval of the ratio must meet this one."""
 NOISE = 0.1
 """Half-width of the ratio's interval, of the ratio, beyond which nothing can be said."""
-
-Agreement = Literal["agrees", "too noisy", "disagrees"]
 
 
 class LatencyPlan(Frozen):
@@ -65,29 +68,6 @@ class LatencyInputs(Frozen):
     round: int
     engine: EngineIdentity
     machine: MachineFacts
-
-
-class ContextLatency(Frozen):
-    """Latency at one context, and whether the direct loop says the same."""
-
-    context_tokens: int
-    prefill_ms: Figure
-    """Of the whole context, from an empty cache to the logits of its last token."""
-    decode_ms_per_token: Figure
-    ratio_to_direct_loop: Figure
-    """benchmark_app over the direct loop, decoding."""
-    agreement: Agreement
-    prefill_ratio_to_direct_loop: Figure
-    prefill_agreement: Agreement
-
-
-class VariantLatency(Frozen):
-    """One model's latency: figures over rounds, what they were made of, and the tool's reports."""
-
-    contexts: tuple[ContextLatency, ...]
-    rounds: tuple[tuple[ContextSamples, ...], ...]
-    reports: tuple[BenchmarkAppReport, ...]
-    """Of the last round: decoding, prefill. Those of the others are in the store."""
 
 
 def measure(models: Sequence[Model], plan: LatencyPlan, session: Session) -> dict[str, VariantLatency | Missing]:

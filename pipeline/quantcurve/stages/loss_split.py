@@ -17,9 +17,10 @@ import numpy as np
 
 from quantcurve.engines.base import Doubles, LlamaCppConfig, OpenVinoRuntime
 from quantcurve.errors import BackendError
+from quantcurve.estimates import Missing
 from quantcurve.metrics.statistics import mean_estimate
 from quantcurve.records import EffectiveConfig, OpenVinoEffective
-from quantcurve.results import LossSplit, Missing
+from quantcurve.results import LossSplit
 from quantcurve.session import Event, Session
 from quantcurve.stages.figures import NATS, not_negative
 from quantcurve.stages.route import Chunk, Route, chunks

@@ -14,7 +14,8 @@ from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import GgufHeader
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import BackendError, PrerequisiteError
-from quantcurve.recipe import GgufVariant, Model
+from quantcurve.recipe import Model
+from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.records import EngineIdentity, Fallback, Frozen, ModelFile, Provenance
 from quantcurve.session import Event, Session
 
@@ -48,6 +49,8 @@ class Reference(NamedTuple):
     path: Path
     source: str
     step: ReferenceStep
+    folder: Path | None = None
+    """Of the Hugging Face model that it was converted from."""
 
 
 class VariantInputs(Frozen):
@@ -114,9 +117,14 @@ def resolve(model: Model, base: Path, session: Session) -> Reference:
     source_hash = sources.content_hash(located, session.store.hash_file)
     inputs = reference_inputs(model, source_hash, session.engine)
     step, artifact = session.make("resolve", inputs, ReferenceStep, partial(_write, located, model, session))
-    path = located.path if step.is_source else artifact.folder / "model.gguf"
     session.progress(Event("resolve", 1, 1, model.source))
-    return Reference(path, located.description, step)
+    return reference_in(artifact.folder, located, step)
+
+
+def reference_in(folder: Path, located: sources.Located, step: ReferenceStep) -> Reference:
+    """A reference that was written into a folder of the store."""
+    path = located.path if step.is_source else folder / "model.gguf"
+    return Reference(path, located.description, step, located.path if located.kind == "hf_folder" else None)
 
 
 def variant_inputs(

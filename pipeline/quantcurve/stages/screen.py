@@ -14,11 +14,12 @@ import numpy as np
 from quantcurve.contract import screen_verdict
 from quantcurve.engines.base import Doubles, LlamaCppConfig, TokenScores
 from quantcurve.errors import BackendError
+from quantcurve.estimates import Estimate, Figure
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import paired_difference
 from quantcurve.recipe import Screen
 from quantcurve.records import EffectiveConfig
-from quantcurve.results import Estimate, Figure, ScreenEffort, ScreenVerdict
+from quantcurve.results import ScreenEffort, ScreenVerdict
 from quantcurve.session import Event, Session
 from quantcurve.stages.resolve import Failed
 from quantcurve.stages.route import Chunk, Route, chunks

@@ -12,7 +12,7 @@ from typing import Literal
 
 from quantcurve.engines.base import Tokens
 from quantcurve.engines.child import Child
-from quantcurve.records import EngineIdentity, Frozen
+from quantcurve.records import EngineIdentity, Frozen, TokenizersResult
 from quantcurve.session import Event, Session
 from quantcurve.stages.adversarial import ADVERSARIAL
 from quantcurve.stages.tokenizer_difference import (
@@ -55,20 +55,9 @@ class GateInputs(Frozen):
     """Those that tokenize, with their versions."""
 
 
-class GateStep(Frozen):
-    """Tokenizers that agreed."""
-
-    lanes: tuple[str, ...]
-    """The first is the truth."""
-    strings: int
-    """Texts and adversarial strings."""
-    tokens: int
-    """Of all of them, control tokens left as text."""
-
-
 def check(
     reference: Path, reference_hash: str, folder: Path, texts: Sequence[LoadedText], session: Session
-) -> GateStep:
+) -> TokenizersResult:
     """Compare llama.cpp, transformers and OpenVINO on whole texts and on the adversarial strings.
 
     Texts are compared as they are measured, with control tokens in them left as text (OpenVINO's tokenizers cannot do
@@ -87,7 +76,7 @@ def check(
     """
     session.progress(Event(STAGE, 0, 1, "tokenizers"))
     inputs = gate_inputs(reference_hash, folder, texts, session)
-    step, _ = session.make(STAGE, inputs, GateStep, partial(_make, reference, folder, texts, session))
+    step, _ = session.make(STAGE, inputs, TokenizersResult, partial(_make, reference, folder, texts, session))
     session.progress(Event(STAGE, 1, 1, "done"))
     return step
 
@@ -106,7 +95,9 @@ def gate_inputs(reference_hash: str, folder: Path, texts: Sequence[LoadedText], 
     )
 
 
-def _make(reference: Path, folder: Path, texts: Sequence[LoadedText], session: Session, draft: Path) -> GateStep:
+def _make(
+    reference: Path, folder: Path, texts: Sequence[LoadedText], session: Session, draft: Path
+) -> TokenizersResult:
     # OpenVINO's Python binding cuts NULs off the end of a text.
     named = [NamedText(text.name, text.content.rstrip("\0")) for text in texts]
     named += [NamedText(f"adversarial string {i}", string) for i, string in enumerate(ADVERSARIAL)]
@@ -117,7 +108,7 @@ def _make(reference: Path, folder: Path, texts: Sequence[LoadedText], session: S
             if comparison.difference:
                 raise error(comparison.difference, how)
             tokens = tokens or comparison.tokens
-    return GateStep(lanes=LANES, strings=len(named), tokens=tokens)
+    return TokenizersResult(lanes=LANES, strings=len(named), tokens=tokens)
 
 
 def _lanes(truth: Child, other: Child, reference: Path, folder: Path, parse: bool) -> list[Lane]:

@@ -1,0 +1,114 @@
+"""What a run does for OpenVINO: export, the tokenizer gate, compression, where losses come from, latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from quantcurve.estimates import Missing
+from quantcurve.latency_records import GenAiLatency, VariantLatency
+from quantcurve.recipe import LoadedRecipe, Recipe, at
+from quantcurve.records import TokenizersResult
+from quantcurve.results import LossSplit
+from quantcurve.session import Session
+from quantcurve.stages import export, genai, latency, loss_split, screen, tokenize, tokenizer_gate
+from quantcurve.stages.calibrate import Calibrated
+from quantcurve.stages.resolve import Failed, Reference
+from quantcurve.stages.scoring import Model
+from quantcurve.texts import LoadedText
+
+
+class Exported(NamedTuple):
+    """The float32 IR, and the tokenizers that agreed on every text."""
+
+    source: export.Ir
+    tokenizers: TokenizersResult
+
+
+class Latencies(NamedTuple):
+    """What OpenVINO's own tools measured, by variant; empty where the recipe does not ask."""
+
+    benchmark_app: Mapping[str, VariantLatency | Missing] = {}
+    genai: Mapping[str, GenAiLatency | Missing] = {}
+
+
+def names(recipe: Recipe) -> tuple[str, ...]:
+    """Of what OpenVINO runs: the float32 IR first, if there are variants."""
+    labels = tuple(v.label for v in recipe.variants.openvino)
+    return (export.FLOOR, *labels) if labels else ()
+
+
+def export_checked(
+    loaded: LoadedRecipe, texts: Sequence[LoadedText], reference: Reference, session: Session
+) -> Exported | None:
+    """The float32 IR if the recipe has OpenVINO variants, once its tokenizers are proved equal to llama.cpp's on the
+    texts that are going to be measured. Calibration texts have no part in that: their ids come from llama.cpp alone.
+
+    Raises:
+        BackendError: the model cannot be exported, or a tokenizer differs.
+    """
+    if not loaded.recipe.variants.openvino:
+        return None
+    with session.timed("export"), at(loaded, "model", "source"):
+        source = export.export(reference, session)
+    with session.timed(tokenizer_gate.STAGE), at(loaded, "model", "source"):
+        content_hash = reference.step.file.content_hash
+        return Exported(source, tokenizer_gate.check(reference.path, content_hash, source.path, texts, session))
+
+
+def compress(
+    loaded: LoadedRecipe, exported: Exported | None, calibrated: Calibrated | None, session: Session
+) -> list[export.Ir | Failed]:
+    """The float32 IR and all variants made from it."""
+    if exported is None:
+        return []
+    with session.timed("compress"), at(loaded, "variants", "openvino"):
+        calibration = calibration_of(calibrated)
+        return [
+            exported.source,
+            *export.compress(exported.source, loaded.recipe.variants.openvino, calibration, session),
+        ]
+
+
+def calibration_of(calibrated: Calibrated | None) -> export.Calibration | None:
+    """A calibration set as NNCF takes it."""
+    return export.Calibration(calibrated.result.content_hash, calibrated.windows) if calibrated else None
+
+
+def splits(
+    recipe: Recipe,
+    reference: Model,
+    variants: Sequence[Model],
+    windowed: Sequence[tokenize.Windowed],
+    screened: screen.Screened,
+    session: Session,
+) -> dict[str, LossSplit | Missing]:
+    """Where the OpenVINO variants' losses come from, if the recipe asks."""
+    windows = recipe.openvino.split_windows
+    if windows is None:
+        return {}
+    config = session.scoring_config(recipe.engine, recipe.windows.tokens)
+    compared = [v for v in variants if v.name != export.FLOOR]
+    task = loss_split.Task(reference, compared, windowed, screened.route, windows, config)
+    with session.timed("loss_split"):
+        return loss_split.measure(task, screened.configs, session)
+
+
+def latencies(recipe: Recipe, models: Sequence[Model], session: Session) -> Latencies:
+    """Latency of the OpenVINO variants among some models, as far as the recipe asks for it."""
+    compared = [m for m in models if m.name in names(recipe)]
+    plan = latency_plan(recipe)
+    workload = recipe.benchmark.genai if recipe.benchmark else None
+    with session.timed("latency"):
+        by_tool = latency.measure(compared, plan, session) if plan and compared else {}
+    with session.timed("genai"):
+        by_genai = genai.measure(compared, workload, session) if workload and compared else {}
+    return Latencies(by_tool, by_genai)
+
+
+def latency_plan(recipe: Recipe) -> latency.LatencyPlan | None:
+    """What benchmark_app is to time, if the recipe asks."""
+    settings = recipe.benchmark.latency if recipe.benchmark else None
+    if settings is None:
+        return None
+    return latency.LatencyPlan(contexts=settings.contexts, rounds=settings.rounds, seed=recipe.seed)

@@ -1,0 +1,95 @@
+"""Figures of several kinds by variant, each in a table of its own below the trade-off table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from quantcurve.estimates import Estimate, Figure
+from quantcurve.latency_records import GenAiLatency, VariantLatency
+from quantcurve.report import words
+from quantcurve.report.rows import judged, kl_mean
+from quantcurve.results import RunResult, VariantResult
+
+
+class MatrixRow(NamedTuple):
+    """One row of figures."""
+
+    name: str
+    figures: tuple[Figure, ...]
+
+
+class Matrix(NamedTuple):
+    """Figures by row and column; all have one unit, or the columns name theirs."""
+
+    heading: str
+    corner: str
+    """What the rows are."""
+    columns: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+
+
+def matrices(run: RunResult) -> tuple[Matrix, ...]:
+    """All that have something to show."""
+    return tuple(_found(run))
+
+
+def _found(run: RunResult) -> Iterator[Matrix]:
+    if len(run.texts) > 1 and any(v.slices for v in run.variants):
+        yield _kl_by_text(run)
+    timed = [(v, v.latency) for v in run.variants if isinstance(v.latency, VariantLatency)]
+    if timed:
+        yield _latency(timed)
+    generated = [(v, v.genai) for v in run.variants if isinstance(v.genai, GenAiLatency)]
+    if generated:
+        yield _genai(generated)
+
+
+def _kl_by_text(run: RunResult) -> Matrix:
+    """Mean KL divergence (nats) of every variant on every text.
+
+    Texts are ordered by the largest KL divergence that any variant has on them; discarded variants count only if
+    there are no others.
+    """
+    shown = sorted((v for v in run.variants if v.slices), key=lambda v: v.file.size_bytes if v.file else 0)
+    counted = [v for v in shown if judged(v) != "discard"] or shown
+    worst_first = sorted((t.name for t in run.texts), key=lambda text: -max(_kl_value(v, text) for v in counted))
+    rows = tuple(MatrixRow(words.plain(text), tuple(_kl_on(v, text) for v in shown)) for text in worst_first)
+    columns = tuple(words.plain(v.name) for v in shown)
+    return Matrix("KL mean (nats) by text, worst first", "text", columns, rows)
+
+
+def _kl_on(variant: VariantResult, text: str) -> Figure:
+    return kl_mean(next((part for part in variant.slices if part.text == text), None))
+
+
+def _kl_value(variant: VariantResult, text: str) -> float:
+    kl = _kl_on(variant, text)
+    return kl.value if isinstance(kl, Estimate) else 0.0
+
+
+def _latency(timed: list[tuple[VariantResult, VariantLatency]]) -> Matrix:
+    contexts = tuple(c.context_tokens for c in timed[0][1].contexts)
+    columns = tuple(f"{what} {context}" for what in ("prefill", "decode at") for context in contexts)
+    rows = tuple(
+        MatrixRow(
+            words.plain(variant.name),
+            (*(c.prefill_ms for c in found.contexts), *(c.decode_ms_per_token for c in found.contexts)),
+        )
+        for variant, found in timed
+    )
+    heading = "Latency (ms) by benchmark_app: prefill of a context, and one token after it"
+    return Matrix(heading, "variant", columns, rows)
+
+
+def _genai(generated: list[tuple[VariantResult, GenAiLatency]]) -> Matrix:
+    samples = generated[0][1].samples
+    heading = (
+        f"OpenVINO GenAI's own figures (ms): {samples.prompt_tokens} prompt tokens, "
+        f"{samples.generated_tokens} generated"
+    )
+    rows = tuple(
+        MatrixRow(words.plain(variant.name), (found.time_to_first_token_ms, found.time_per_output_token_ms))
+        for variant, found in generated
+    )
+    return Matrix(heading, "variant", ("time to first token", "per output token"), rows)

@@ -1,0 +1,90 @@
+"""What is said of OpenVINO variants: tokenizers, how the device ran them, where their loss is from, latency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from quantcurve.estimates import Figure, Missing
+from quantcurve.latency_records import Agreement, VariantLatency
+from quantcurve.records import OpenVinoEffective
+from quantcurve.report import words
+from quantcurve.results import LossSplit, RunResult, VariantResult
+
+
+def openvino_sentences(run: RunResult) -> tuple[str, ...]:
+    """For each OpenVINO variant: the configuration as read back, then the split of its loss."""
+    if run.openvino is None:
+        return ()
+    variants = [v for v in run.variants if v.engine == "OpenVINO"]
+    sentences = [f"By {run.openvino.name} {run.openvino.version}.", *_tokenizers(run)]
+    sentences += [s for v in variants for s in _of_variant(v)]
+    sentences += _latency(variants)
+    return tuple(words.plain(s) for s in sentences)
+
+
+def _tokenizers(run: RunResult) -> Iterator[str]:
+    if agreed := run.tokenizers:
+        yield (
+            f"The tokenizers of {words.listed(agreed.lanes)} give the same ids on the {len(run.texts)} texts and "
+            f"{agreed.strings - len(run.texts)} adversarial strings ({agreed.tokens:,} tokens)."
+        )
+
+
+def _latency(variants: Sequence[VariantResult]) -> Iterator[str]:
+    """What benchmark_app could not time, and where a direct loop on the deployed model does not say the same."""
+    for variant in variants:
+        if isinstance(variant.latency, Missing):
+            yield f"{variant.name}: no latency by benchmark_app: {variant.latency.missing}"
+        if isinstance(variant.genai, Missing):
+            yield f"{variant.name}: no figures by OpenVINO GenAI: {variant.genai.missing}"
+    checked = [_Check(v.name, *c) for v in variants for c in _checks(v)]
+    if checked:
+        agreeing = sum(c.agreement == "agrees" for c in checked)
+        yield (
+            f"benchmark_app agrees with a direct loop on the deployed model in {agreeing} of {len(checked)} latencies "
+            "(the interval of the ratio meets [0.9, 1.1] and is no wider than 10 % on either side)."
+        )
+    for check in checked:
+        if check.agreement != "agrees":
+            what = f"{check.variant}, {check.what}"
+            yield f"{what}: {check.agreement}: benchmark_app over the direct loop {words.bounds(check.ratio)}."
+
+
+class _Check(NamedTuple):
+    """A latency by benchmark_app over the same by the direct loop."""
+
+    variant: str
+    what: str
+    ratio: Figure
+    agreement: Agreement
+
+
+def _checks(variant: VariantResult) -> Iterator[tuple[str, Figure, Agreement]]:
+    if isinstance(variant.latency, VariantLatency):
+        for c in variant.latency.contexts:
+            yield f"prefill of {c.context_tokens} tokens", c.prefill_ratio_to_direct_loop, c.prefill_agreement
+            yield f"decoding at {c.context_tokens} tokens", c.ratio_to_direct_loop, c.agreement
+
+
+def _of_variant(variant: VariantResult) -> Iterator[str]:
+    config, split = variant.scoring_config, variant.loss_split
+    if isinstance(config, OpenVinoEffective):
+        yield f"{variant.name}: {_setting(config)}."
+    if isinstance(split, Missing):
+        yield f"{variant.name}: the loss was not split: {split.missing}"
+    if isinstance(split, LossSplit):
+        yield (
+            f"{variant.name} on {split.windows} windows: KL divergence {words.bounds(split.kl_deployed, unit='nats')}; "
+            f"weights {words.bounds(split.kl_weights)}, activations {words.bounds(split.kl_activations)}, KV cache "
+            f"{words.bounds(split.kl_cache)}, interaction {words.bounds(split.kl_interaction)}"
+        )
+
+
+def _setting(config: OpenVinoEffective) -> str:
+    group = config.dynamic_quantization_group
+    activations = f"activations quantised in groups of {group}" if group else "activations not quantised"
+    same = config.key_cache_precision == config.value_cache_precision
+    cache = config.key_cache_precision if same else f"K {config.key_cache_precision}, V {config.value_cache_precision}"
+    mode = config.execution_mode.lower()
+    return f"{mode} mode, {config.inference_precision} arithmetic, {activations}, KV cache {cache}"
