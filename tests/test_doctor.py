@@ -8,7 +8,7 @@ from importlib import metadata
 
 import pytest
 
-from quantcurve import doctor
+from quantcurve import doctor, requirements
 from quantcurve.doctor import Check, examine
 from quantcurve.errors import BackendError
 
@@ -121,7 +121,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     ],
 )
 def test_packages(requirement, status, finding, fix):
-    check = doctor._package(doctor._requirement(requirement))
+    check = doctor._package(requirements.parse(requirement))
     assert (check.status, check.fix) == (status, fix)
     assert finding in check.finding
 

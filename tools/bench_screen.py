@@ -181,6 +181,8 @@ def speed(bench: Bench) -> None:
 def race(options: argparse.Namespace) -> Race:
     """Run the wanted sections of one model; --json has what is measured so far after each."""
     load_average = psutil.getloadavg()[0]
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
     sections = {"ppl": perplexity, "kl": divergence, "early": early, "speed": speed}
     with tempfile.TemporaryDirectory(prefix="quantcurve-race-", dir=options.work) as folder:
         bench = Bench(options, Path(folder))

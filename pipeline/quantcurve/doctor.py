@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from quantcurve import requirements
 from quantcurve.errors import PrerequisiteError, QuantcurveError
 from quantcurve.records import Frozen
 from quantcurve.store import ENVIRONMENT_VARIABLE
@@ -53,24 +54,6 @@ TOOLS = (
     _Tool("cmake", ("cmake",), "cmake", "cmake", "cmake"),
     _Tool("make", ("make", "gmake", "ninja"), "make", "make", "make"),
 )
-
-_X86 = {
-    "avx2": "AVX2",
-    "fma": "FMA",
-    "avx512f": "AVX-512",
-    "avx512_vnni": "VNNI with AVX-512 (8-bit dot products)",
-    "avx_vnni": "VNNI with AVX2 (8-bit dot products)",
-    "avx512_bf16": "AVX-512 BF16",
-    "amx_int8": "AMX (8-bit matrix tiles)",
-}
-_ARM = {
-    "asimd": "NEON",
-    "neon": "NEON",
-    "asimddp": "dot products",
-    "i8mm": "8-bit matrix products",
-    "sve": "SVE",
-    "bf16": "BF16",
-}
 
 
 def examine(cache: Path) -> tuple[Check, ...]:
@@ -130,11 +113,11 @@ def _install(apt: str, dnf: str, brew: str) -> str:
 
 
 def _processor() -> Check:
-    from quantcurve.machine import cpu_features, processor_name
+    from quantcurve.machine import cpu_features, instruction_sets, processor_name
 
     features = cpu_features().split()
-    words = list(dict.fromkeys(word for key, word in (_X86 | _ARM).items() if key in features))
-    finding = f"{processor_name()}: {', '.join(words) if words else 'its instruction sets are not listed here'}"
+    words = ", ".join(instruction_sets())
+    finding = f"{processor_name()}: {words or 'its instruction sets are not listed here'}"
     if any(f.startswith("sse") for f in features) and "avx2" not in features:
         finding += "; without AVX2 everything is several times slower"
         return Check(name="processor", status="warning", finding=finding)
@@ -178,34 +161,14 @@ def _cache(cache: Path) -> Check:
 
 def _packages() -> list[Check]:
     """The packages that quantcurve's own metadata asks for, those of extras as optional."""
-    wanted = _requirements()
+    wanted = requirements.read()
     if not wanted:
         finding = "not installed as a package, so its requirements are not known"
         return [Check(name="quantcurve", status="warning", finding=finding, fix="pip install -e .")]
     return [_package(r) for r in wanted if r.extra != "dev"]
 
 
-class _Requirement(NamedTuple):
-    name: str
-    pinned: str | None
-    extra: str | None
-
-
-def _requirements() -> list[_Requirement]:
-    try:
-        return [_requirement(text) for text in metadata.requires("quantcurve") or ()]
-    except metadata.PackageNotFoundError:
-        return []
-
-
-def _requirement(text: str) -> _Requirement:
-    name = re.match(r"[\w.-]+", text)
-    pinned = re.search(r"==\s*([\w.]+)", text.partition(";")[0])
-    extra = re.search(r"""extra\s*==\s*['"]([\w-]+)['"]""", text)
-    return _Requirement(name[0] if name else text, pinned[1] if pinned else None, extra[1] if extra else None)
-
-
-def _package(wanted: _Requirement) -> Check:
+def _package(wanted: requirements.Requirement) -> Check:
     status: Status = "warning" if wanted.extra else "missing"
     purpose = f"optional: {wanted.extra}" if wanted.extra else "required"
     exact = f"{wanted.name}=={wanted.pinned}" if wanted.pinned else wanted.name
@@ -233,7 +196,7 @@ def _engine() -> Check:
     from quantcurve.engines.child import Child
     from quantcurve.machine import cpu_features
 
-    pin = next((r.pinned for r in _requirements() if r.name == "llama-cpp-python"), None)
+    pin = next((r.pinned for r in requirements.read() if r.name == "llama-cpp-python"), None)
     rebuild = REBUILD.format(version=pin) if pin else "pip install llama-cpp-python"
     with tempfile.TemporaryDirectory(prefix="quantcurve-doctor-") as folder:
         try:

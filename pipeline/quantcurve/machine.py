@@ -11,6 +11,22 @@ from pathlib import Path
 from quantcurve.records import MachineFacts
 
 _RELEVANT = re.compile(r"^(sse|ssse|avx|fma|f16c|bmi|amx|neon|asimd|sve|i8mm|bf16|fphp|dotprod|gfni|vnni)")
+_IN_WORDS = {
+    "avx2": "AVX2",
+    "fma": "FMA",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "VNNI with AVX-512 (8-bit dot products)",
+    "avx_vnni": "VNNI with AVX2 (8-bit dot products)",
+    "avx512_bf16": "AVX-512 BF16",
+    "amx_int8": "AMX (8-bit matrix tiles)",
+    "asimd": "NEON",
+    "neon": "NEON",
+    "asimddp": "dot products",
+    "i8mm": "8-bit matrix products",
+    "sve": "SVE",
+    "bf16": "BF16",
+}
+"""Instruction sets that make an engine fast, by the names that Linux gives them: those of x86, then of Arm."""
 
 
 @cache
@@ -26,6 +42,12 @@ def cpu_features() -> str:
     if not listed:
         return platform.processor() or platform.machine()
     return " ".join(sorted(f for f in listed[1].split() if _RELEVANT.match(f)))
+
+
+def instruction_sets() -> list[str]:
+    """In words, those of `cpu_features` that make an engine fast; empty where they are not listed."""
+    features = cpu_features().split()
+    return list(dict.fromkeys(words for name, words in _IN_WORDS.items() if name in features))
 
 
 def processor_name() -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from quantcurve.engines.openvino_child import START, current, first_line, properties
+from quantcurve.engines.openvino_child import current, first_line, properties
+from quantcurve.engines.openvino_inputs import START
 from quantcurve.engines.passes import Pass, random_tokens
 from quantcurve.errors import BackendError
 from quantcurve.latency_records import Setting

@@ -7,11 +7,12 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from quantcurve.engines import memory
-from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch, Tokens, TokenScores
+from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.child import Child
+from quantcurve.engines.child_model import ChildFunctions, ChildModel
+from quantcurve.engines.identity import identity_of
 from quantcurve.errors import PrerequisiteError
-from quantcurve.records import EngineIdentity, LlamaCppEffective, SpeedSamples, Workload
+from quantcurve.records import EngineIdentity, LlamaCppEffective
 from quantcurve.store import HashFile
 
 INSTALL = "pip install llama-cpp-python"
@@ -20,8 +21,8 @@ INSTALL_GPU = (
 )
 
 
-class LlamaCppModel:
-    """A model open in a child process; satisfies base.LoadedModel."""
+class LlamaCppModel(ChildModel[LlamaCppConfig, LlamaCppEffective]):
+    """A GGUF file open in a child process."""
 
     def __init__(self, path: Path, config: LlamaCppConfig, label: str, log: Path) -> None:
         """Load the model.
@@ -30,52 +31,11 @@ class LlamaCppModel:
             ModelFileError: the file is missing, truncated, corrupt or of an unknown architecture.
             BackendError: the engine refused or died.
         """
-        from quantcurve.engines import llamacpp_child, llamacpp_speed
+        from quantcurve.engines import llamacpp_child as engine
+        from quantcurve.engines import llamacpp_speed as speed
 
-        self._engine, self._speed = llamacpp_child, llamacpp_speed
-        self._path = path
-        self._config = config
-        self._child = Child(label, log)
-        try:
-            self._effective = self._child.call(llamacpp_child.open_model, path, config)
-        except BaseException:
-            self._child.kill()
-            raise
-
-    @property
-    def effective_config(self) -> LlamaCppEffective:
-        """See base.LoadedModel."""
-        return self._effective
-
-    def score(
-        self, windows: Tokens, reference: ReferenceScratch | None = None, keep: ReferenceScratch | None = None
-    ) -> TokenScores:
-        """See base.LoadedModel."""
-        return self._child.call(self._engine.score, windows, reference, keep)
-
-    def warm_up(self, workload: Workload) -> None:
-        """See base.LoadedModel."""
-        self._child.call(self._speed.warm_up, workload)
-
-    def time(self, workload: Workload) -> SpeedSamples:
-        """See base.LoadedModel."""
-        return self._child.call(self._speed.time_once, workload)
-
-    def time_load(self) -> float:
-        """Close the model, load it again, and give the seconds that took."""
-        return self._child.call(self._speed.time_load, self._path, self._config)
-
-    def resident_bytes(self) -> int:
-        """See base.LoadedModel."""
-        return self._child.call(memory.resident_bytes)
-
-    def peak_memory_bytes(self) -> int:
-        """See base.LoadedModel."""
-        return self._child.call(memory.peak_memory_bytes)
-
-    def close(self) -> None:
-        """See base.LoadedModel."""
-        self._child.close()
+        functions = ChildFunctions(engine.open_model, engine.score, speed.warm_up, speed.time_once, speed.time_load)
+        super().__init__(functions, path, config, label, log)
 
 
 def require_gpu() -> None:
@@ -113,15 +73,10 @@ def version() -> str:
 
 
 def identity(hash_file: HashFile) -> EngineIdentity:
-    """Identity of the engine without loading it: version, hash of its libraries, CPU features.
+    """See identity.identity_of.
 
-    Args:
-        hash_file: gives the SHA-256 of a file (the store's memo makes this cheap).
+    Raises:
+        PrerequisiteError: llama-cpp-python is not installed.
     """
-    import hashlib
-
-    from quantcurve.machine import cpu_features
-
-    libraries = sorted(p for p in library_folder().iterdir() if p.is_file() and not p.is_symlink())
-    build = hashlib.sha256("".join(f"{p.name} {hash_file(p)}\n" for p in libraries).encode()).hexdigest()
-    return EngineIdentity(name="llama.cpp", version=version(), build=build, cpu_features=cpu_features())
+    folder = library_folder()  # before the version, whose error is not ours
+    return identity_of("llama.cpp", version(), folder, hash_file)

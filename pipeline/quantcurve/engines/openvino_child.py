@@ -18,6 +18,7 @@ from openvino import opset15 as ops
 
 from quantcurve.engines import scratch
 from quantcurve.engines.base import Floats, OpenVinoConfig, ReferenceScratch, Tokens, TokenScores
+from quantcurve.engines.openvino_inputs import START, feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.errors import BackendError, ModelFileError
 from quantcurve.records import OpenVinoEffective
@@ -27,8 +28,6 @@ PASS_TOKENS = 64
 are, and those of earlier passes as the cache stores them, so a quantised cache costs nothing in a single pass. Seen on
 SmolLM2: KL divergence with a u8 cache 6.2e-4 in one pass over the window, 9.4e-4 with passes of 64, 9.0e-4 token by
 token (which takes six times as long); with u4 0.088 and 0.087."""
-START = "logits_start"
-"""Input that is added to a model: where the positions begin that it gives the logits of, counted from the end (< 0)."""
 ELEMENTWISE = frozenset({"Add", "Multiply", "Divide", "Tanh", "Convert", "Subtract"})
 """Operations that may stand between the head's matrix product and the logits (bias, scale, soft cap)."""
 PRECISION_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "u8": 1.0, "i8": 1.0, "u4": 0.5, "i4": 0.5}
@@ -49,31 +48,15 @@ class Model:
         self.vocabulary = _vocabulary(path, self.graph)
         self.pool = ThreadPoolExecutor(config.threads)
         self.sliced = last_positions(self.graph)
-        self.inputs = {name for port in self.graph.inputs for name in port.get_names()}
+        self.inputs = input_names(self.graph)
         try:
             self.compiled = self.core.compile_model(self.graph, config.runtime.device, properties(config))
         except RuntimeError as error:
             raise BackendError(f"{path}: OpenVINO cannot compile it: {first_line(error)}") from error
 
     def feed(self, tokens: Tokens, past: int, positions: int) -> dict[str, np.ndarray[Any, Any]]:
-        """Inputs of one forward pass of tokens (B, S) after `past` positions; names that the model lacks are left out.
-
-        beam_idx is which row of the last batch each row goes on from: itself.
-        """
-        batch, length = tokens.shape
-        offered = {
-            "input_ids": np.ascontiguousarray(tokens, np.int64),
-            "attention_mask": np.ones((batch, past + length), np.int64),
-            "position_ids": np.tile(np.arange(past, past + length, dtype=np.int64), (batch, 1)),
-            "beam_idx": np.arange(batch, dtype=np.int32),
-            START: np.array([-positions], np.int64),
-        }
-        if missing := self.inputs - offered.keys():
-            raise BackendError(
-                f"{self.path}: inputs {', '.join(sorted(missing))} are not those of a language model with its cache "
-                "inside; export it with optimum-intel, task text-generation-with-past"
-            )
-        return {name: offered[name] for name in self.inputs}
+        """See openvino_inputs.feed."""
+        return feed(self.path, self.inputs, tokens, past, positions)
 
 
 _model: Model | None = None

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import nncf
-import numpy as np
 import openvino as ov
 from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
 from quantcurve.engines.base import Tokens
+from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.errors import BackendError, RecipeError
 from quantcurve.recipe_openvino import UNCOMPRESSED, LayerRule, OpenVinoVariant
@@ -52,14 +52,15 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Toke
     Raises:
         ModelFileError: the source is cut short or no IR.
         RecipeError: a rule for single layers matches none.
-        BackendError: NNCF refused.
+        BackendError: NNCF refused, or the model to calibrate has inputs that are none of a language model's.
     """
     check_weights(source)
     model = ov.Core().read_model(source / MODEL)
     if variant.weights in UNCOMPRESSED:
         ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
         return
-    dataset = nncf.Dataset(list(_inputs(model, windows))) if windows is not None else None
+    names = input_names(model)
+    dataset = nncf.Dataset([feed(source, names, w[None], 0) for w in windows]) if windows is not None else None
     calls = list(passes(model, variant, statistics if dataset else None))
     try:
         for arguments in calls:
@@ -183,16 +184,3 @@ def unpin_cache(model: Any) -> None:
         options = model.rt_info["runtime_options"]
         kept = {name: value.astype(str) for name, value in options.items() if name != CACHE_PRECISION[1]}
         model.set_rt_info(kept, ["runtime_options"])
-
-
-def _inputs(model: Any, windows: Tokens) -> Iterator[dict[str, Any]]:
-    names = {name for port in model.inputs for name in port.get_names()}
-    for window in windows:
-        length = len(window)
-        offered = {
-            "input_ids": window[None].astype(np.int64),
-            "attention_mask": np.ones((1, length), np.int64),
-            "position_ids": np.arange(length, dtype=np.int64)[None],
-            "beam_idx": np.zeros(1, np.int32),
-        }
-        yield {name: value for name, value in offered.items() if name in names}
