@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import psutil
 
+from quantcurve.session import STAGES
 from quantcurve.store import Store
 
 TIMINGS = {"speed", "stages", "log", "on_front", "dominated_by", "warnings"}
@@ -102,7 +103,7 @@ class Run:
                 self.said.append(line)
                 stage, colon, _ = line.partition(": ")
                 with self._changed:
-                    if colon and stage.isalpha() and stage not in ("quantcurve", "results"):
+                    if colon and stage in STAGES:
                         self.stage, self.lines = stage, self.lines + 1
                     self._changed.notify_all()
         with self._changed:

@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "tests" / "data" / "demo" / "results.json"
 """results.json of a `make demo`, kept so that the shown table can be checked without running it."""
+RACES = ROOT / "tests" / "data" / "race"
+"""What tools/bench_screen.py wrote with --json."""
 
 
 def command(line: str, cwd: Path = ROOT) -> str:
@@ -42,6 +44,13 @@ def demo_table() -> str:
     rows = "\n".join(row.rstrip() for row in sink.getvalue().rstrip().splitlines())
     machine = f"{run.machine.processor}, {run.machine.logical_cores} cores, {run.machine.system}"
     return f"Measured by `make demo` on {machine}:\n\n```console\n$ make demo\n{rows}\n```\n"
+
+
+def race_table() -> str:
+    """What tools/bench_screen.py measured, with the machine it ran on."""
+    import race
+
+    return race.render(*sorted(RACES.glob("*.json")))
 
 
 def recipe_error() -> str:
