@@ -157,6 +157,21 @@ def test_the_table_of_several_files(tmp_path):
     assert race.render(paths[0]) == race.table([first])
 
 
+def test_pairs_of_several_files_count_together(tmp_path):
+    paths = [tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"]
+    races = (
+        a_race(measure((1.0, 2.0), (1.0, 1.0)), measure((9.0,), (3.0,), name="disk", sampled=False)),
+        a_race(measure((3.0,), (1.0,)), measure((9.0,), (3.0,), name="disk", sampled=False), load_average=2.0),
+        a_race(measure((7.0,), (1.0,)), model="another"),
+    )
+    for path, one in zip(paths, races, strict=True):
+        path.write_text(one.model_dump_json())
+    first, other = race.pooled([race.load(p) for p in paths])
+    assert [(m.ours, m.theirs) for m in first.measures] == [((1.0, 2.0, 3.0), (1.0, 1.0, 1.0)), ((9.0,), (3.0,))]
+    assert first.load_average == 2.0
+    assert other.measures[0].ours == (7.0,)
+
+
 # ---- processes ----
 
 

@@ -141,8 +141,36 @@ def load(path: Path) -> Race:
 
 
 def render(*paths: Path) -> str:
-    """One Markdown table of one or more --json files, and under it what was compared and where."""
-    return table([load(p) for p in paths])
+    """One Markdown table of one or more --json files, and under it what was compared and where; pairs of the same
+    measure in several files count together."""
+    return table(pooled([load(p) for p in paths]))
+
+
+def pooled(races: list[Race]) -> list[Race]:
+    """One record for each model, machine and build, with the pairs of all files; the highest load average is kept."""
+    found: dict[tuple[str, str, str], Race] = {}
+    for race in races:
+        key = (race.model, race.machine.model_dump_json(), race.builds.model_dump_json() if race.builds else "")
+        before = found.get(key)
+        if before is None:
+            found[key] = race
+            continue
+        load_average = max(before.load_average, race.load_average)
+        measures = _pooled_measures([*before.measures, *race.measures])
+        found[key] = before.model_copy(update={"measures": measures, "load_average": load_average})
+    return list(found.values())
+
+
+def _pooled_measures(measures: list[Measure]) -> tuple[Measure, ...]:
+    found: dict[tuple[str, str, str], Measure] = {}
+    for measure in measures:
+        key = (measure.section, measure.name, measure.unit)
+        if (before := found.get(key)) and measure.sampled:
+            sides = {"ours": before.ours + measure.ours, "theirs": before.theirs + measure.theirs}
+            found[key] = before.model_copy(update=sides)
+        else:
+            found[key] = measure
+    return tuple(found.values())
 
 
 def table(races: list[Race]) -> str:
@@ -173,9 +201,8 @@ def _conditions(race: Race) -> list[str]:
     return [
         f"{machine.processor}, {machine.logical_cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, "
         f"{machine.system}; load average before the first run {race.load_average:.2f}",
-        f"{race.model}: {race.threads} threads on each side, {race.windows} windows of 512 tokens of {race.text}, "
-        f"up to {runs} pairs of runs in alternating order; ratios are quantcurve's figure over the other's, medians "
-        "over pairs",
+        f"{race.model}: {race.threads} threads on each side, windows of 512 tokens of {race.text}, up to {runs} pairs "
+        "of runs in alternating order; ratios are quantcurve's figure over the other's, medians over pairs",
         *(_built(race.builds) if race.builds else ()),
     ]
 

@@ -1,0 +1,176 @@
+"""Both lanes in one run: GGUF variants and OpenVINO variants of a tiny model on one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from quantcurve.engines import openvino
+from quantcurve.errors import BackendError
+from quantcurve.estimates import Estimate
+from quantcurve.latency_records import GenAiLatency, VariantLatency
+from quantcurve.planning import plan
+from quantcurve.recipe import load
+from quantcurve.records import OpenVinoEffective
+from quantcurve.report import folder as run_folder
+from quantcurve.report.markdown import markdown
+from quantcurve.results import RunResult, VariantResult
+from quantcurve.run import Where, run
+from test_report import printed
+from test_variants import write_texts
+from tiny import write_tiny_llama
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(
+        not all(map(openvino.find_spec, ("openvino_genai", "optimum", "nncf"))),
+        reason=f"both lanes: {openvino.INSTALL}",
+    ),
+]
+RECIPE = """\
+name: lanes
+model: {source: MODEL}
+texts:
+  - {name: docs, source: docs.txt}
+  - {name: code, source: "embedded:code", windows: 6}
+windows: {tokens: 64, limit: 8}
+variants:
+  gguf: [Q8_0, {type: Q4_0, imatrix: true}]
+  openvino:
+    - F32
+    - INT8_ASYM
+    - {weights: INT4_SYM, group_size: 32, awq: true, scale_estimation: true, name: calibrated}
+    - {weights: INT4_SYM, group_size: 100, name: odd}
+calibration: {sources: [{name: own, source: own.txt}], tokens: 1024, window_tokens: 64}
+openvino: {split_windows: 2}
+benchmark:
+  prompt_tokens: 32
+  decode_tokens: 4
+  repetitions: 3
+  latency: {contexts: [8, 48], rounds: 3}
+  genai: {prompt_tokens: 24, new_tokens: 6, repetitions: 3}
+"""
+LANE = ("OV-reference", "OV-F32", "OV-INT8_ASYM", "calibrated", "odd")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lanes")
+    write_texts(folder)
+    write_tiny_llama(folder / "tiny.gguf", n_embd=384, n_head=6, n_head_kv=3)
+    (folder / "recipe.yaml").write_text(RECIPE.replace("MODEL", str(folder / "tiny.gguf")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(work: Path) -> RunResult:
+    return run(load(work / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
+
+
+def measured(run: RunResult) -> list[VariantResult]:
+    return [v for v in run.variants if v.engine == "OpenVINO" and v.status == "measured"]
+
+
+def test_every_variant_of_both_lanes_is_there_and_a_refused_one_takes_no_other_with_it(finished: RunResult) -> None:
+    assert [v.name for v in finished.variants] == ["Q8_0", "Q4_0+imatrix", *LANE]
+    failed = [v for v in finished.variants if v.status == "failed"]
+    assert [v.name for v in failed] == ["odd"] and "100" in str(failed[0].failure)
+
+
+def test_the_lanes_share_reference_tokens_and_calibration(finished: RunResult) -> None:
+    exact = next(v for v in finished.variants if v.name == "OV-reference")
+    assert exact.overall and exact.overall.divergence
+    floor = exact.overall.divergence.kl_mean
+    assert isinstance(floor, Estimate) and floor.value < 1e-4
+    assert finished.tokenizers and finished.tokenizers.lanes == ("llama.cpp", "transformers", "OpenVINO")
+    assert finished.calibration and finished.imatrix
+    assert finished.imatrix.windows == finished.calibration.windows == 16
+
+
+def test_latency_and_genai_of_every_measured_ir(finished: RunResult) -> None:
+    for variant in measured(finished):
+        assert isinstance(variant.scoring_config, OpenVinoEffective)
+        assert isinstance(variant.latency, VariantLatency), variant.latency
+        assert [c.context_tokens for c in variant.latency.contexts] == [8, 48]
+        for context in variant.latency.contexts:
+            assert isinstance(context.decode_ms_per_token, Estimate) and context.decode_ms_per_token.value > 0
+        assert len(variant.latency.rounds) == 3
+        assert isinstance(variant.genai, GenAiLatency), variant.genai
+        assert variant.genai.samples.generated_tokens == 6
+    assert all(v.latency is None for v in finished.variants if v.engine == "llama.cpp")
+
+
+def test_a_second_run_only_reads_and_the_plan_knows_it(finished: RunResult, work: Path) -> None:
+    again = run(load(work / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
+    assert all(s.steps == s.cached for s in again.stages if s.stage != "compress"), again.stages
+    unchanged = {"stages"}
+    assert again.model_dump(exclude=unchanged) == finished.model_dump(exclude=unchanged)
+    planned = plan(load(work / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
+    assert [s.what for s in planned.steps if not s.cached] == [
+        "odd",
+        *(s.what for s in planned.steps if "odd," in s.what),
+    ]
+    assert "100" in next(s.note for s in planned.steps if s.what == "odd")
+
+
+def test_a_plan_of_nothing_names_the_stages_in_the_order_of_the_run(work: Path, tmp_path: Path) -> None:
+    planned = plan(load(work / "recipe.yaml"), Where(threads=2, cache=tmp_path))
+    stages = list(dict.fromkeys(s.stage for s in planned.steps))
+    assert stages == [
+        *("resolve", "tokenize", "export", "tokenizer_gate", "calibrate", "imatrix", "quantize", "compress"),
+        *("screen", "benchmark", "latency", "genai"),
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_the_table_has_both_lanes_at_any_width(finished: RunResult, width: int) -> None:
+    text = printed(finished, width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    words = " ".join(text.split())
+    for said in (
+        "Latency (ms) by benchmark_app", "OpenVINO GenAI's own figures", "Calibration set: mix default, 16 windows",
+        "The tokenizers of llama.cpp, transformers and OpenVINO give the same ids on the 2 texts",
+        "with a direct loop on the deployed model in", "benchmark_app on the deployed model, one token after a context of 48",
+    ):  # fmt: skip
+        assert said in words, said
+
+
+def test_markdown_and_json_have_it_too(finished: RunResult, tmp_path: Path) -> None:
+    text = markdown(finished)
+    assert "| latency (ms/token) |" in text and "### Latency (ms) by benchmark\\_app" in text.replace(
+        "benchmark_app", "benchmark\\_app"
+    )
+    run_folder.prepare(tmp_path)
+    run_folder.save(finished, tmp_path)
+    assert run_folder.load(tmp_path) == finished
+    assert json.loads((tmp_path / "results.json").read_text())["tokenizers"]["lanes"][0] == "llama.cpp"
+
+
+def test_a_folder_of_the_store_has_all_that_genai_loads(finished: RunResult, work: Path) -> None:
+    folders = [p.parent for p in (work / "cache" / "artifacts" / "compress").glob("*/openvino_model.xml")]
+    assert len(folders) == 2
+    for place in folders:
+        assert {"openvino_tokenizer.xml", "openvino_detokenizer.xml", "config.json"} <= {
+            p.name for p in place.iterdir()
+        }
+
+
+def test_a_tokenizer_that_differs_stops_the_run(
+    finished: RunResult, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planted wrong one: the export is in the store already, and is changed there."""
+    exported = next((work / "cache" / "artifacts" / "export").glob("*/tokenizer.json"))
+    text = exported.read_text()
+    content = json.loads(text)
+    content["pre_tokenizer"] = {"type": "Whitespace"}
+    recipe = work / "again.yaml"
+    recipe.write_text((work / "recipe.yaml").read_text().replace("limit: 8", "limit: 7"))
+    exported.chmod(0o644)
+    exported.write_text(json.dumps(content))
+    try:
+        with pytest.raises(BackendError, match="(?s)tokenizer"):
+            run(load(recipe), Where(threads=2, cache=work / "cache"))
+    finally:
+        exported.write_text(text)
