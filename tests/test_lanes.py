@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tiny_ir
 from quantcurve.engines import openvino
 from quantcurve.errors import BackendError
 from quantcurve.estimates import Estimate
@@ -158,19 +159,14 @@ def test_a_folder_of_the_store_has_all_that_genai_loads(finished: RunResult, wor
 
 
 def test_a_tokenizer_that_differs_stops_the_run(
-    finished: RunResult, work: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunResult, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A planted wrong one: the export is in the store already, and is changed there."""
-    exported = next((work / "cache" / "artifacts" / "export").glob("*/tokenizer.json"))
-    text = exported.read_text()
-    content = json.loads(text)
-    content["pre_tokenizer"] = {"type": "Whitespace"}
-    recipe = work / "again.yaml"
-    recipe.write_text((work / "recipe.yaml").read_text().replace("limit: 8", "limit: 7"))
-    exported.chmod(0o644)
-    exported.write_text(json.dumps(content))
-    try:
-        with pytest.raises(BackendError, match="(?s)tokenizer"):
-            run(load(recipe), Where(threads=2, cache=work / "cache"))
-    finally:
-        exported.write_text(text)
+    """Before anything is measured, with the first string and both lists of tokens."""
+    from quantcurve.engines import tokenizer_lanes
+
+    monkeypatch.setattr(tokenizer_lanes, "write_tokenizer", tiny_ir.write_wrong_tokenizer)
+    with pytest.raises(BackendError) as caught:
+        run(load(work / "recipe.yaml"), Where(threads=2, cache=tmp_path))
+    assert "llama.cpp" in str(caught.value) and "transformers" in str(caught.value)
+    assert "recipe.yaml" not in str(caught.value)
+    assert not list((tmp_path / "artifacts").glob("screen/*"))

@@ -81,3 +81,17 @@ def write_tokenizer(folder: Path) -> None:
     ov.save_model(tokenizer, folder / "openvino_tokenizer.xml")
     ov.save_model(detokenizer, folder / "openvino_detokenizer.xml")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2}))
+
+
+def write_wrong_tokenizer(model: Path, folder: Path) -> None:
+    """In place of tokenizer_lanes.write_tokenizer: the most frequent merge is missing."""
+    import json
+
+    from quantcurve.engines import gguf_tokenizer, tokenizer_lanes
+
+    gguf_tokenizer.save(model, folder)
+    path = folder / gguf_tokenizer.TOKENIZER
+    content = json.loads(path.read_text())
+    content["model"]["merges"] = content["model"]["merges"][1:]
+    path.write_text(json.dumps(content))
+    tokenizer_lanes.write_openvino(folder)
