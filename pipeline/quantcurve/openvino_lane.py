@@ -8,6 +8,7 @@ from typing import NamedTuple
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.recipe import LoadedRecipe, Recipe, at
+from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import TokenizersResult
 from quantcurve.results import LossSplit
 from quantcurve.session import Session
@@ -35,7 +36,7 @@ class Latencies(NamedTuple):
 def names(recipe: Recipe) -> tuple[str, ...]:
     """Of what OpenVINO runs: the float32 IR first, if there are variants."""
     labels = tuple(v.label for v in recipe.variants.openvino)
-    return (export.FLOOR, *labels) if labels else ()
+    return (FLOOR, *labels) if labels else ()
 
 
 def export_checked(
@@ -88,7 +89,7 @@ def splits(
     if windows is None:
         return {}
     config = session.scoring_config(recipe.engine, recipe.windows.tokens)
-    compared = [v for v in variants if v.name != export.FLOOR]
+    compared = [v for v in variants if v.name != FLOOR]
     task = loss_split.Task(reference, compared, windowed, screened.route, windows, config)
     with session.timed("loss_split"):
         return loss_split.measure(task, screened.configs, session)

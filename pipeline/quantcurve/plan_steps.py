@@ -11,12 +11,11 @@ from quantcurve.lookup import Known
 from quantcurve.metrics import sequential
 from quantcurve.recipe import Benchmark, Recipe
 from quantcurve.recipe_gguf import GgufVariant
-from quantcurve.recipe_openvino import WEIGHTS, width_refusal
+from quantcurve.recipe_openvino import FLOOR, WEIGHTS, width_refusal
 from quantcurve.records import Frozen
 from quantcurve.run import needs_calibration
 from quantcurve.session import Session
 from quantcurve.stages import export, tokenizer_gate
-from quantcurve.stages.export import FLOOR
 from quantcurve.stages.latency import DECODE_STEPS, PREFILLS
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
 from quantcurve.stages.scoring import REFERENCE

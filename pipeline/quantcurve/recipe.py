@@ -22,7 +22,7 @@ from quantcurve.engines.base import FLOAT_CACHE_TYPES
 from quantcurve.errors import RecipeError
 from quantcurve.latency_records import DECODE_STEPS, GenAiWorkload
 from quantcurve.recipe_gguf import GgufVariant
-from quantcurve.recipe_openvino import OpenVino, OpenVinoVariant
+from quantcurve.recipe_openvino import FLOOR, OpenVino, OpenVinoVariant
 from quantcurve.records import Frozen
 
 MIN_WINDOWS = 2
@@ -162,7 +162,7 @@ class Variants(Frozen):
 def _check_labels(labels: Sequence[str]) -> None:
     if repeated := {n for n in labels if labels.count(n) > 1}:
         raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
-    if taken := {"reference", "ov-reference"} & {n.casefold() for n in labels}:
+    if taken := {"reference", FLOOR.casefold()} & {n.casefold() for n in labels}:
         raise PydanticCustomError("reserved", "a variant cannot be named '{name}'", {"name": taken.pop()})
 
 

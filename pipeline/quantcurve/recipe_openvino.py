@@ -12,6 +12,8 @@ from quantcurve.engines.base import OpenVinoRuntime
 from quantcurve.engines.tensor_types import regular
 from quantcurve.records import Frozen
 
+FLOOR = "OV-reference"
+"""Name of the float32 IR that is run exactly: how far it is from the reference is what the two engines differ by."""
 UNCOMPRESSED = ("F32", "F16")
 INT8 = ("INT8_ASYM", "INT8_SYM")
 INTEGER_4_BIT = ("INT4_ASYM", "INT4_SYM", "W4A8")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from quantcurve.estimates import Figure, Missing
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.latency_records import Agreement, VariantLatency
+from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import OpenVinoEffective
 from quantcurve.report import words
+from quantcurve.report.rows import kl_mean
 from quantcurve.results import LossSplit, RunResult, VariantResult
 
 
@@ -17,7 +19,7 @@ def openvino_sentences(run: RunResult) -> tuple[str, ...]:
     if run.openvino is None:
         return ()
     variants = [v for v in run.variants if v.engine == "OpenVINO"]
-    sentences = [f"By {run.openvino.name} {run.openvino.version}.", *_tokenizers(run)]
+    sentences = [f"By {run.openvino.name} {run.openvino.version}.", *_tokenizers(run), *_floor(variants)]
     sentences += [s for v in variants for s in _of_variant(v)]
     sentences += _latency(variants)
     return tuple(words.plain(s) for s in sentences)
@@ -28,6 +30,15 @@ def _tokenizers(run: RunResult) -> Iterator[str]:
         yield (
             f"The tokenizers of {words.listed(agreed.lanes)} give the same ids on the {len(run.texts)} texts and "
             f"{agreed.strings - len(run.texts)} adversarial strings ({agreed.tokens:,} tokens)."
+        )
+
+
+def _floor(variants: Sequence[VariantResult]) -> Iterator[str]:
+    kl = next((kl_mean(v.overall) for v in variants if v.name == FLOOR), None)
+    if isinstance(kl, Estimate):
+        yield (
+            f"Engine floor: {FLOOR} is the reference's weights in float32, run exactly; its KL divergence of "
+            f"{kl.value:.2g} [{kl.low:.2g}, {kl.high:.2g}] nats is what the two engines differ by."
         )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from quantcurve.errors import RecipeError
+from quantcurve.estimates import Estimate
 from quantcurve.report import words
-from quantcurve.report.labels import Place
+from quantcurve.report.labels import Place, placed
 from quantcurve.report.scene import (
     FONT_SIZE,
     HEIGHT,
@@ -76,7 +77,13 @@ def _chart(run: RunResult, drawn: Scene) -> alt.LayerChart:
     import altair as alt
 
     reference = reference_label(run, drawn)
-    layers = [*_reference_layers(drawn, reference), _front_layer(drawn), *_whisker_layers(drawn), *_mark_layers(drawn)]
+    layers = [
+        *_reference_layers(drawn, reference),
+        *_floor_layers(drawn),
+        _front_layer(drawn),
+        *_whisker_layers(drawn),
+        *_mark_layers(drawn),
+    ]
     for mark, place in zip(drawn.marks, variant_labels(drawn, reference), strict=True):
         layers += _label_layers(mark, place, drawn)
     title = alt.TitleParams(
@@ -113,6 +120,10 @@ def _subtitle(run: RunResult, drawn: Scene) -> list[str]:
         "filled: on the Pareto front of KL, size and speed; dashed: the front in this picture; hollow: not on it, or "
         "discarded; whiskers: intervals",
     ]
+    if isinstance(drawn.floor, Estimate):
+        lines.append(
+            f"engine floor: the same weights run exactly by OpenVINO are {drawn.floor.value:.2g} nats/token off"
+        )
     if drawn.not_drawn:
         lines.append(f"not drawn, for lack of a figure: {words.listed(drawn.not_drawn)}")
     return [part for line in lines for part in textwrap.wrap(words.plain(line), SUBTITLE_CHARACTERS)]
@@ -196,6 +207,13 @@ def _reference_layers(drawn: Scene, label: Place | None) -> list[alt.Chart]:
         return []
     x = drawn.x_pixels(drawn.reference_x)
     return [_line(x, 0, x, HEIGHT), _text(label)]
+
+
+def _floor_layers(drawn: Scene) -> list[alt.Chart]:
+    if not isinstance(drawn.floor, Estimate) or not drawn.y.low <= drawn.floor.value <= drawn.y.high:
+        return []
+    y = drawn.y_pixels(drawn.floor.value)
+    return [_line(0, y, WIDTH, y), _text(placed("engine floor", WIDTH - 4, y - 9, "right", FONT_SIZE))]
 
 
 def _text(place: Place) -> alt.Chart:

@@ -11,7 +11,8 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from quantcurve.errors import RecipeError
-from quantcurve.estimates import Estimate
+from quantcurve.estimates import Estimate, Figure
+from quantcurve.recipe_openvino import FLOOR
 from quantcurve.report import words
 from quantcurve.report.labels import Anchor, Box, Place, place_labels, placed
 from quantcurve.report.rows import judged, kl_mean
@@ -67,6 +68,8 @@ class Scene(NamedTuple):
     """Where the reference lies; None if that is unknown or too far off."""
     not_drawn: tuple[str, ...]
     """Variants that lack a figure."""
+    floor: Figure | None = None
+    """KL divergence between the two engines on the same weights, where both ran; it has a line, but no mark."""
 
     def x_pixels(self, value: float) -> float:
         """Horizontal place of an x value."""
@@ -84,15 +87,25 @@ class Scene(NamedTuple):
 def scene(run: RunResult) -> Scene:
     """Marks and axes of a run; RecipeError if no variant has a KL divergence."""
     by_speed = any(decode_speed(v) for v in run.variants)
-    marks = tuple(mark for v in run.variants if (mark := _mark(v, by_speed)))
+    floor = next((v for v in run.variants if v.name == FLOOR), None)
+    shown = [v for v in run.variants if v is not floor]
+    marks = tuple(mark for v in shown if (mark := _mark(v, by_speed)))
     if not marks:
         raise RecipeError(f"{run.name}: nothing to draw, no variant has a KL divergence; the table says why")
     drawn = {mark.name for mark in marks}
-    not_drawn = tuple(name for v in run.variants if (name := words.plain(v.name)) not in drawn)
+    not_drawn = tuple(name for v in shown if (name := words.plain(v.name)) not in drawn)
     reference_x = _reference_x(run.reference, by_speed)
     x = _x_axis(marks, reference_x)
     inside = reference_x is not None and x.low <= reference_x <= x.high
-    return Scene(marks, by_speed, x, _y_axis(marks), reference_x if inside else None, not_drawn)
+    return Scene(
+        marks,
+        by_speed,
+        x,
+        _y_axis(marks),
+        reference_x if inside else None,
+        not_drawn,
+        kl_mean(floor.overall) if floor else None,
+    )
 
 
 def front_line(drawn: Scene) -> tuple[Mark, ...]:

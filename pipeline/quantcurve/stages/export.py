@@ -14,13 +14,11 @@ from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import TensorInfo
 from quantcurve.errors import BackendError, PrerequisiteError
-from quantcurve.recipe_openvino import OpenVinoVariant
+from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen, ModelFile
 from quantcurve.session import Event, Session
 from quantcurve.stages.resolve import Failed, Reference
 
-FLOOR = "OV-reference"
-"""Name of the float32 IR that is run exactly: how far it is from the reference is what the two engines differ by."""
 BESIDE_THE_IR = (
     *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("openvino_tokenizer.xml", "openvino_tokenizer.bin", "openvino_detokenizer.xml", "openvino_detokenizer.bin"),
