@@ -33,7 +33,7 @@ def folder(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded model's tokenizer as transformers and OpenVINO read it."""
     place = tmp_path_factory.mktemp("tokenizer")
     with Child("tokenizer", place / "log") as child:
-        child.call(tokenizer_lanes.write_tokenizer, smollm2, place)
+        child.call(tokenizer_lanes.write_tokenizer, smollm2, None, place)
     return place
 
 

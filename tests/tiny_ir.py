@@ -83,7 +83,7 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2}))
 
 
-def write_wrong_tokenizer(model: Path, folder: Path) -> None:
+def write_wrong_tokenizer(model: Path, original: Path | None, folder: Path) -> None:
     """In place of tokenizer_lanes.write_tokenizer: the most frequent merge is missing."""
     import json
 

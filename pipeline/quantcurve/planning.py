@@ -75,13 +75,16 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
 
 
 def _sizes(located: sources.Located, known: Known, recipe: Recipe, session: Session) -> Sizes:
-    from quantcurve.engines import llamacpp_files, llamacpp_quantize
+    from quantcurve.engines import gguf_tokenizer, llamacpp_files, llamacpp_quantize
 
     labels = [v.label for v in recipe.variants.gguf]
     if located.kind == "hf_folder" and known.reference is None:
         weight_bytes = sum(p.stat().st_size for p in located.path.iterdir() if p.suffix in {".safetensors", ".bin"})
         return Sizes(weight_bytes // 2, weight_bytes, dict.fromkeys(labels, "size known when the model is converted"))
     path = known.reference.path if known.reference else located.path
+    if recipe.variants.openvino and located.kind == "gguf":
+        with Child("tokenizer", session.log("tokenizer")) as child:
+            child.call(gguf_tokenizer.check, path)
     specs = [llamacpp_quantize.SizeSpec(v.type, v.tensors, v.imatrix) for v in recipe.variants.gguf]
     with Child("plan", session.log("plan")) as child:
         header = child.call(llamacpp_files.header, path)

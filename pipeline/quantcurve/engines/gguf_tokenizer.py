@@ -37,6 +37,11 @@ def build(path: Path, *, parse_special: bool = False) -> Tokenizer:
     return _build(path, read_vocabulary(path), parse_special)
 
 
+def check(path: Path) -> None:
+    """Refuse a vocabulary that no equal tokenizer can be built from; errors as `build`."""
+    build(path)
+
+
 def save(path: Path, folder: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads.
 

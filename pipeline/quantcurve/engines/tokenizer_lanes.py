@@ -21,18 +21,22 @@ SHORT, BATCH = 2_000, 256
 NO_TOKEN = "(no token of this vocabulary)"
 
 
-def write_tokenizer(model: Path, folder: Path) -> None:
-    """Write the tokenizer of a GGUF file as transformers and OpenVINO read it (see gguf_tokenizer.save).
+def write_tokenizer(model: Path, original: Path | None, folder: Path) -> None:
+    """Write a model's tokenizer as transformers and OpenVINO read it.
 
     Args:
-        model: GGUF file.
+        model: GGUF file; its vocabulary is the source (see gguf_tokenizer.save) where there is no other.
+        original: Hugging Face folder that the file was converted from, whose own tokenizer is taken.
         folder: to write to, there already.
 
     Raises:
-        ModelFileError: no equal tokenizer is known for this vocabulary.
+        ModelFileError: no equal tokenizer is known for this vocabulary, or transformers cannot load the original one.
         BackendError: OpenVINO's converter refused it.
     """
-    gguf_tokenizer.save(model, folder)
+    if original is None:
+        gguf_tokenizer.save(model, folder)
+    else:
+        _transformers(original).save_pretrained(folder)
     write_openvino(folder)
 
 

@@ -20,7 +20,7 @@ from quantcurve.session import Event, Session
 from quantcurve.stages.resolve import Failed, Reference
 
 BESIDE_THE_IR = (
-    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     *("openvino_tokenizer.xml", "openvino_tokenizer.bin", "openvino_detokenizer.xml", "openvino_detokenizer.bin"),
 )
 """Files that GenAI and optimum-intel load with an IR."""
@@ -174,7 +174,7 @@ def _export(reference: Reference, session: Session, draft: Path) -> IrStep:
 
     _check_disk(4 * reference.step.file.weights, draft)
     with Child("tokenizer", session.log("tokenizer")) as child:
-        child.call(tokenizer_lanes.write_tokenizer, reference.path, draft)
+        child.call(tokenizer_lanes.write_tokenizer, reference.path, reference.folder, draft)
     with Child("export", session.log("export")) as child:
         child.call(openvino_export.export, reference.folder or reference.path, draft)
     return IrStep(file=openvino_ir.model_file(draft, session.store.hash_file))
