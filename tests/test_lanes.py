@@ -171,3 +171,18 @@ def test_a_tokenizer_that_differs_stops_the_run(
     assert "llama.cpp" in str(caught.value) and "transformers" in str(caught.value)
     assert "recipe.yaml" not in str(caught.value)
     assert not list((tmp_path / "artifacts").glob("screen/*"))
+
+
+def test_a_model_that_cannot_be_exported_leaves_the_other_lane(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from quantcurve.engines import openvino_export
+
+    monkeypatch.setattr(openvino_export, "export", tiny_ir.refuse_export)
+    recipe = work / "refused.yaml"
+    recipe.write_text((work / "recipe.yaml").read_text().replace("model:", "seed: 5\nmodel:"))
+    where = Where(threads=2, cache=work / "cache", force=frozenset({"export"}))
+    result = run(load(recipe), where)
+    by_status = {v.name: v.status for v in result.variants}
+    assert by_status == {"Q8_0": "measured", "Q4_0+imatrix": "measured"} | dict.fromkeys(LANE, "failed")
+    said = {v.name: str(v.failure) for v in result.variants}
+    assert "cannot export a model of type 'tiny'" in said["OV-reference"]
+    assert said["OV-F32"] == "OV-reference, which it is made from, could not be exported"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quantcurve.errors import BackendError
 from tiny import SPECIALS, vocabulary, write_tiny_llama
 
 VOCABULARY = 300
@@ -95,3 +96,8 @@ def write_wrong_tokenizer(model: Path, original: Path | None, folder: Path) -> N
     content["model"]["merges"] = content["model"]["merges"][1:]
     path.write_text(json.dumps(content))
     tokenizer_lanes.write_openvino(folder)
+
+
+def refuse_export(source: Path, target: Path) -> None:
+    """In place of openvino_export.export."""
+    raise BackendError(f"{source}: optimum-intel cannot export a model of type 'tiny'")

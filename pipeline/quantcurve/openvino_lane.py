@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from quantcurve.errors import BackendError
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.recipe import LoadedRecipe, Recipe, at
@@ -41,28 +42,35 @@ def names(recipe: Recipe) -> tuple[str, ...]:
 
 def export_checked(
     loaded: LoadedRecipe, texts: Sequence[LoadedText], reference: Reference, session: Session
-) -> Exported | None:
+) -> Exported | Failed | None:
     """The float32 IR if the recipe has OpenVINO variants, once its tokenizers are proved equal to llama.cpp's on the
     texts that are going to be measured. Calibration texts have no part in that: their ids come from llama.cpp alone.
+    A model that cannot be exported is `Failed`, since the other lane goes on.
 
     Raises:
-        BackendError: the model cannot be exported, or a tokenizer differs.
+        BackendError: a tokenizer differs.
     """
     if not loaded.recipe.variants.openvino:
         return None
-    with session.timed("export"), at(loaded, "model", "source"):
-        source = export.export(reference, session)
+    try:
+        with session.timed("export"), at(loaded, "model", "source"):
+            source = export.export(reference, session)
+    except BackendError as error:
+        return Failed(FLOOR, error.message, str(error.log or session.log("export")))
     with session.timed(tokenizer_gate.STAGE), at(loaded, "model", "source"):
         content_hash = reference.step.file.content_hash
         return Exported(source, tokenizer_gate.check(reference.path, content_hash, source.path, texts, session))
 
 
 def compress(
-    loaded: LoadedRecipe, exported: Exported | None, calibrated: Calibrated | None, session: Session
+    loaded: LoadedRecipe, exported: Exported | Failed | None, calibrated: Calibrated | None, session: Session
 ) -> list[export.Ir | Failed]:
     """The float32 IR and all variants made from it."""
     if exported is None:
         return []
+    if isinstance(exported, Failed):
+        reason = f"{FLOOR}, which it is made from, could not be exported"
+        return [exported, *(Failed(v.label, reason, exported.log) for v in loaded.recipe.variants.openvino)]
     with session.timed("compress"), at(loaded, "variants", "openvino"):
         calibration = calibration_of(calibrated)
         return [

@@ -109,7 +109,7 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) ->
     inputs = assemble.Inputs(
         reference,
         windowed,
-        exported.tokenizers if exported else None,
+        exported.tokenizers if isinstance(exported, openvino_lane.Exported) else None,
         calibrated.result if calibrated else None,
         matrix.result if matrix else None,
     )
