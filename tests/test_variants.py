@@ -186,7 +186,7 @@ def test_the_report_says_what_the_cache_costs(finished: RunResult) -> None:
     shown = " ".join(console.export_text().split())
     assert "Q8_0+kv-q4_0 at 256 tokens (3 windows): K q4_0, V q4_0, flash attention enabled, K and V rotated" in shown
     assert "interaction" in shown
-    assert "Importance matrix: computed on own, 4 windows of 64 tokens." in shown
+    assert "Importance matrix: computed on calibration:default, 16 windows of 64 tokens." in shown
     console.file.close()
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from quantcurve import openvino_lane
 from quantcurve.engines.gguf_file import TensorInfo
+from quantcurve.latency_records import DECODE_STEPS
 from quantcurve.lookup import Known
 from quantcurve.metrics import sequential
 from quantcurve.recipe import Benchmark, Recipe
@@ -16,7 +17,7 @@ from quantcurve.records import Frozen
 from quantcurve.run import needs_calibration
 from quantcurve.session import Session
 from quantcurve.stages import export, tokenizer_gate
-from quantcurve.stages.latency import DECODE_STEPS, PREFILLS
+from quantcurve.stages.latency import PREFILLS
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
 from quantcurve.stages.scoring import REFERENCE
 from quantcurve.texts import LoadedText
