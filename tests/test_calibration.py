@@ -745,13 +745,8 @@ def test_what_was_left_out_is_in_the_report(tiny_place, session):
     assert "of 31 │ 1 same" in shown(result, 120)
 
 
-COMMAND = "from quantcurve.cli import app, main; from quantcurve.cli_calib import calib_app as c; "
-"""Hooked in here, if the command line has it not."""
-
-
 def check(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = COMMAND + "'calib' in [g.name for g in app.registered_groups] or app.add_typer(c, name='calib'); main()"
-    command = [sys.executable, "-c", code, "calib", "check", *map(str, arguments)]
+    command = [sys.executable, "-m", "quantcurve.cli", "calib", "check", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

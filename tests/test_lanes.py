@@ -114,17 +114,12 @@ def test_latency_and_genai_of_every_measured_ir(finished: RunResult) -> None:
 
 def test_a_second_run_only_reads_and_the_plan_knows_it(finished: RunResult, work: Path) -> None:
     again = run(load(work / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
-    assert all(s.steps == s.cached for s in again.stages if s.stage != "compress"), again.stages
+    assert all(s.steps == s.cached for s in again.stages), again.stages
     unchanged = {"stages"}
     assert again.model_dump(exclude=unchanged) == finished.model_dump(exclude=unchanged)
     planned = plan(load(work / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
-    to_do = {(s.stage, s.what.partition(",")[0]) for s in planned.steps if not s.cached}
-    assert to_do == {
-        ("compress", "odd"),
-        ("screen", "odd"),
-        ("latency", "benchmark_app"),
-        ("genai", "3 times 24 tokens and 6 new ones"),
-    }
+    to_do = [(s.stage, s.what.partition(",")[0]) for s in planned.steps if not s.cached and s.stage != "loss_split"]
+    assert to_do == [(stage, "odd") for stage in ("compress", "screen", "latency", "genai")]
     assert "100" in next(s.note for s in planned.steps if s.what == "odd")
 
 
@@ -132,8 +127,8 @@ def test_a_plan_of_nothing_names_the_stages_in_the_order_of_the_run(work: Path, 
     planned = plan(load(work / "recipe.yaml"), Where(threads=2, cache=tmp_path))
     stages = list(dict.fromkeys(s.stage for s in planned.steps))
     assert stages == [
-        *("resolve", "tokenize", "export", "tokenizer_gate", "calibrate", "imatrix", "quantize", "compress"),
-        *("screen", "benchmark", "latency", "genai"),
+        *("resolve", "tokenize", "calibrate", "export", "tokenizer_gate", "imatrix", "quantize", "compress"),
+        *("screen", "loss_split", "benchmark", "latency", "genai"),
     ]
 
 

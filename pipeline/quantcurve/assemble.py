@@ -151,7 +151,7 @@ def _judged(
         slices=each,
         speed=timed.speeds[item.name] if timed else NOT_ASKED,
         scoring_config=screened.configs[item.name],
-        timing_config=timed.configs[item.name] if timed else None,
+        timing_config=timed.configs.get(item.name) if timed else None,
         kv_cache=more.caches.get(item.name, ()),
         loss_split=more.splits.get(item.name),
         latency=more.latencies.benchmark_app.get(item.name),

@@ -33,9 +33,9 @@ class Stage(StrEnum):
 
     resolve = "resolve"
     tokenize = "tokenize"
+    calibrate = "calibrate"
     export = "export"
     tokenizer_gate = "tokenizer_gate"
-    calibrate = "calibrate"
     imatrix = "imatrix"
     quantize = "quantize"
     compress = "compress"

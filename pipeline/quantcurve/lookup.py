@@ -60,6 +60,8 @@ def look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.
         RecipeError, PrerequisiteError: a calibration text or the importance matrix of the recipe is wrong.
     """
     recipe, known = loaded.recipe, Known(windowed=[None] * len(texts))
+    offered = load_offered(loaded, recipe.calibration, texts) if needs_calibration(recipe) else None
+    matrix = _users_matrix(loaded, session)
     source_hash = sources.content_hash(located, session.store.hash_file)
     found = session.peek(
         "resolve", resolve.reference_inputs(recipe.model, source_hash, session.engine), resolve.ReferenceStep
@@ -74,10 +76,9 @@ def look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.
         tokenize.find(entry, text, recipe.windows, recipe.seed, reference_hash, session)
         for entry, text in zip(recipe.texts, texts, strict=True)
     ]
-    if needs_calibration(recipe):
-        offered = load_offered(loaded, recipe.calibration, texts)
+    if offered:
         known.calibrated = calibrate.find(offered, recipe.calibration, recipe.seed, reference_hash, session)
-    known.matrix_hash = _matrix_hash(loaded, known.calibrated, reference_hash, session)
+    known.matrix_hash = matrix or _matrix_hash(recipe, known.calibrated, reference_hash, session)
     for entry in recipe.variants.gguf:
         inputs = resolve.variant_inputs(entry, reference_hash, known.matrix_hash, session.engine)
         if (not entry.imatrix or known.matrix_hash) and (
@@ -121,18 +122,18 @@ def _look_up_latencies(recipe: Recipe, known: Known, session: Session) -> None:
         known.genai = {m.name for m in models if session.cached("genai", genai.genai_inputs(m, workload, session))}
 
 
-def _matrix_hash(
-    loaded: LoadedRecipe, calibrated: Calibrated | None, reference_hash: str, session: Session
-) -> str | None:
-    """Of the importance matrix, if a variant wants one and it is there."""
-    recipe = loaded.recipe
-    if not any(v.imatrix for v in recipe.variants.gguf):
+def _users_matrix(loaded: LoadedRecipe, session: Session) -> str | None:
+    """Hash of the importance matrix that the user has, if a variant wants one."""
+    settings = loaded.recipe.imatrix
+    if not settings.file or not any(v.imatrix for v in loaded.recipe.variants.gguf):
         return None
-    if recipe.imatrix.file:
-        with at(loaded, "imatrix", "file"):
-            path = loaded.path.parent / Path(recipe.imatrix.file).expanduser()
-            return imatrix.read(path, session).result.content_hash
-    if calibrated is None:
+    with at(loaded, "imatrix", "file"):
+        return imatrix.read(loaded.path.parent / Path(settings.file).expanduser(), session).result.content_hash
+
+
+def _matrix_hash(recipe: Recipe, calibrated: Calibrated | None, reference_hash: str, session: Session) -> str | None:
+    """Of the computed importance matrix, if a variant wants one and it is there."""
+    if calibrated is None or not any(v.imatrix for v in recipe.variants.gguf):
         return None
     config = session.scoring_config(recipe.engine, recipe.calibration.window_tokens)
     inputs = imatrix.inputs_of(reference_hash, calibrated.result, config, session.engine)

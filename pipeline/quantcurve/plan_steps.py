@@ -34,6 +34,8 @@ EXPORT_WEIGHTS_PER_S = 4e6
 COMPRESS_WEIGHTS_PER_S = 1e7
 DATA_AWARE_WEIGHTS_PER_S = 1e6
 """With calibration texts; AWQ and scale estimation."""
+SPLIT_CELLS = 4
+"""Ways in which a variant is run to split its loss, at most."""
 TOOL_START_S = 8.0
 """Of benchmark_app and OpenVINO GenAI on one model."""
 BITS = {name: 4.3 if "4" in name else 8.1 for name in WEIGHTS} | {"F32": 32.0, "F16": 16.0}
@@ -67,6 +69,8 @@ class Sizes(NamedTuple):
     variants: dict[str, int | str]
     tensors: tuple[TensorInfo, ...] = ()
     """Of the reference's file, where that is known."""
+    no_tokenizer: str = ""
+    """Why there is none for OpenVINO."""
 
 
 def steps(
@@ -82,28 +86,33 @@ def steps(
     )
     for text, found in zip(texts, known.windowed, strict=True):
         yield PlannedStep(stage="tokenize", what=text.name, cached=found is not None, seconds=0.5)
+    yield from _calibrate_steps(recipe, known)
     if recipe.variants.openvino:
         yield from _export_steps(sizes, known)
-    yield from _calibration_steps(recipe, known, sizes, rates)
+    yield from _imatrix_steps(recipe, known, sizes, rates)
     for variant in recipe.variants.gguf:
         yield _quantize_step(variant, sizes, known, session)
     yield from _compress_steps(recipe, sizes, known)
     yield from _screen_steps(recipe, texts, sizes, rates, known)
     yield from _cache_steps(recipe, sizes, rates)
+    yield from _split_steps(recipe, sizes, rates)
     if recipe.benchmark:
         yield _benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed)
         yield from _latency_steps(recipe, recipe.benchmark, sizes, rates, known)
 
 
-def _calibration_steps(recipe: Recipe, known: Known, sizes: Sizes, rates: Rates) -> Iterator[PlannedStep]:
+def _calibrate_steps(recipe: Recipe, known: Known) -> Iterator[PlannedStep]:
     settings = recipe.calibration
     if needs_calibration(recipe):
         what = f"{settings.mix}, {settings.tokens // settings.window_tokens} windows of {settings.window_tokens}"
         yield PlannedStep(stage="calibrate", what=what, cached=known.calibrated is not None, seconds=3)
+
+
+def _imatrix_steps(recipe: Recipe, known: Known, sizes: Sizes, rates: Rates) -> Iterator[PlannedStep]:
     if any(v.imatrix for v in recipe.variants.gguf):
-        there = known.matrix_hash is not None
-        what = recipe.imatrix.file or f"calibration:{settings.mix}"
-        seconds = settings.tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
+        there = recipe.imatrix.file is not None or known.matrix_hash is not None
+        what = recipe.imatrix.file or f"calibration:{recipe.calibration.mix}"
+        seconds = recipe.calibration.tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
         yield PlannedStep(stage="imatrix", what=what, cached=there, seconds=seconds)
 
 
@@ -126,7 +135,8 @@ def _compared(recipe: Recipe) -> tuple[str, ...]:
 
 def _export_steps(sizes: Sizes, known: Known) -> Iterator[PlannedStep]:
     size, seconds = 4 * sizes.weights, sizes.weights / EXPORT_WEIGHTS_PER_S
-    yield PlannedStep(stage="export", what=FLOOR, cached=FLOOR in known.models, disk_bytes=size, seconds=seconds)
+    there, note = FLOOR in known.models, sizes.no_tokenizer
+    yield PlannedStep(stage="export", what=FLOOR, cached=there, disk_bytes=size, seconds=seconds, note=note)
     yield PlannedStep(
         stage=tokenizer_gate.STAGE, what=", ".join(tokenizer_gate.LANES), cached=known.tokenizers, seconds=10
     )
@@ -207,25 +217,41 @@ def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: Sizes, rates: Rates
     )
 
 
+def _split_steps(recipe: Recipe, sizes: Sizes, rates: Rates) -> Iterator[PlannedStep]:
+    """Of the stage that splits losses; whether it is in the store is only seen when it runs."""
+    windows = recipe.openvino.split_windows
+    for variant in recipe.variants.openvino if windows else ():
+        tokens = SPLIT_CELLS * (windows or 0) * recipe.windows.tokens
+        yield PlannedStep(
+            stage="loss_split",
+            what=f"{variant.label}, {windows} windows",
+            cached=False,
+            seconds=tokens * 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY),
+            note="at most",
+        )
+
+
 def _latency_steps(recipe: Recipe, bench: Benchmark, sizes: Sizes, rates: Rates, known: Known) -> Iterator[PlannedStep]:
     """Of OpenVINO's own tools."""
-    names = openvino_lane.names(recipe)
     token = sizes.reference / rates.memory_bytes_per_s
     prompt_token = 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
-    if names and (plan := openvino_lane.latency_plan(recipe)):
+    names, plan, work = openvino_lane.names(recipe), openvino_lane.latency_plan(recipe), bench.genai
+    for name in names if plan else ():
+        assert plan
         prefill = (2 + PREFILLS) * sum(plan.contexts) * prompt_token
         decode = DECODE_STEPS * len(plan.contexts) * token
         yield PlannedStep(
             stage="latency",
-            what=f"benchmark_app, {plan.rounds} rounds at contexts of {', '.join(map(str, plan.contexts))} tokens",
-            cached=set(names) <= known.latency,
-            seconds=len(names) * plan.rounds * (TOOL_START_S + 2 * (prefill + decode)),
+            what=f"{name}, {plan.rounds} rounds at contexts of {', '.join(map(str, plan.contexts))} tokens",
+            cached=name in known.latency,
+            seconds=plan.rounds * (TOOL_START_S + 2 * (prefill + decode)),
         )
-    if names and (work := bench.genai):
+    for name in names if work else ():
+        assert work
         once = work.prompt_tokens * prompt_token + work.new_tokens * token
         yield PlannedStep(
             stage="genai",
-            what=f"{work.repetitions} times {work.prompt_tokens} tokens and {work.new_tokens} new ones",
-            cached=set(names) <= known.genai,
-            seconds=len(names) * (TOOL_START_S + (1 + work.repetitions) * once),
+            what=f"{name}, {work.repetitions} times {work.prompt_tokens} tokens and {work.new_tokens} new ones",
+            cached=name in known.genai,
+            seconds=TOOL_START_S + (1 + work.repetitions) * once,
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from quantcurve import machine, sources
 from quantcurve.engines.child import Child
-from quantcurve.errors import BackendError
+from quantcurve.errors import BackendError, ModelFileError
 from quantcurve.lookup import Known, look_up
 from quantcurve.plan_steps import PlannedStep, Rates, Sizes, steps
 from quantcurve.recipe import LoadedRecipe, Recipe, at
@@ -68,30 +68,46 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
     return Plan(
         name=recipe.name,
         steps=tuple(steps(recipe, texts, known, sizes, rates, session)),
-        memory_bytes=int(1.5 * sizes.reference) + 200 * 2**20,
+        memory_bytes=_memory_bytes(recipe, sizes),
         disk_free_bytes=machine.free_disk_bytes(session.store.folder),
         memory_available_bytes=machine.available_memory_bytes(),
     )
 
 
+def _memory_bytes(recipe: Recipe, sizes: Sizes) -> int:
+    """Most that is needed at once: a model with its buffers, or two float32 copies while an IR is written."""
+    most = 8 * sizes.weights if recipe.variants.openvino else int(1.5 * sizes.reference)
+    return most + 200 * 2**20
+
+
 def _sizes(located: sources.Located, known: Known, recipe: Recipe, session: Session) -> Sizes:
-    from quantcurve.engines import gguf_tokenizer, llamacpp_files, llamacpp_quantize
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize
 
     labels = [v.label for v in recipe.variants.gguf]
     if located.kind == "hf_folder" and known.reference is None:
         weight_bytes = sum(p.stat().st_size for p in located.path.iterdir() if p.suffix in {".safetensors", ".bin"})
         return Sizes(weight_bytes // 2, weight_bytes, dict.fromkeys(labels, "size known when the model is converted"))
     path = known.reference.path if known.reference else located.path
-    if recipe.variants.openvino and located.kind == "gguf":
-        with Child("tokenizer", session.log("tokenizer")) as child:
-            child.call(gguf_tokenizer.check, path)
     specs = [llamacpp_quantize.SizeSpec(v.type, v.tensors, v.imatrix) for v in recipe.variants.gguf]
     with Child("plan", session.log("plan")) as child:
         header = child.call(llamacpp_files.header, path)
         sizes = child.call(llamacpp_quantize.planned_sizes, path, specs)
     weights = sum(t.weights for t in header.tensors)
     reference = known.reference.step.file.size_bytes if known.reference else 2 * weights
-    return Sizes(weights, reference, dict(zip(labels, sizes, strict=True)), header.tensors)
+    no_tokenizer = _no_tokenizer(path, session) if recipe.variants.openvino and located.kind == "gguf" else ""
+    return Sizes(weights, reference, dict(zip(labels, sizes, strict=True)), header.tensors, no_tokenizer)
+
+
+def _no_tokenizer(path: Path, session: Session) -> str:
+    """Why no tokenizer for OpenVINO can be built from a GGUF file; empty if one can."""
+    from quantcurve.engines import gguf_tokenizer
+
+    try:
+        with Child("tokenizer", session.log("tokenizer")) as child:
+            child.call(gguf_tokenizer.check, path)
+    except ModelFileError as error:
+        return error.message
+    return ""
 
 
 def _measure_rates(threads: int) -> Rates:

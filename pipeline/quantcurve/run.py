@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from quantcurve import assemble, machine, openvino_lane
-from quantcurve.calibration_items import load_offered
+from quantcurve.calibration_items import Offered, load_offered
 from quantcurve.engines import llamacpp, openvino
 from quantcurve.errors import RecipeError
 from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Recipe, Windows, at
@@ -74,19 +74,20 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
     session = open_session(where or Where(), progress, openvino_too=bool(loaded.recipe.variants.openvino))
     session.store.sweep()
     texts = load_texts(loaded)
+    offered = load_offered(loaded, loaded.recipe.calibration, texts) if needs_calibration(loaded.recipe) else None
     with session.store.in_use():
-        return _run(loaded, texts, session)
+        return _run(loaded, texts, offered, session)
 
 
-def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], session: Session) -> RunResult:
+def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | None, session: Session) -> RunResult:
     recipe, base = loaded.recipe, loaded.path.parent
     with session.timed("resolve"), at(loaded, "model", "source"):
         reference = resolve.resolve(recipe.model, base, session)
     with session.timed("tokenize"), at(loaded, "texts"):
         windowed = tokenize.tokenize(recipe.texts, texts, recipe.windows, recipe.seed, reference, session)
     contexts = _contexts(loaded, texts, windowed, reference, session)
+    calibrated = _calibrated(loaded, offered, reference, session)
     exported = openvino_lane.export_checked(loaded, texts, reference, session)
-    calibrated = _calibrated(loaded, texts, reference, session)
     matrix = _matrix(loaded, calibrated, reference, session)
     with session.timed("quantize"), at(loaded, "variants", "gguf"):
         ggufs = resolve.quantize(reference, recipe.variants.gguf, matrix, session)
@@ -135,13 +136,12 @@ def needs_calibration(recipe: Recipe) -> bool:
 
 
 def _calibrated(
-    loaded: LoadedRecipe, texts: Sequence[LoadedText], reference: resolve.Reference, session: Session
+    loaded: LoadedRecipe, offered: Offered | None, reference: resolve.Reference, session: Session
 ) -> calibrate.Calibrated | None:
     """The calibration set, if a variant needs one."""
-    recipe = loaded.recipe
-    if not needs_calibration(recipe):
+    if offered is None:
         return None
-    offered = load_offered(loaded, recipe.calibration, texts)
+    recipe = loaded.recipe
     with session.timed("calibrate"), at(loaded, "calibration"):
         return calibrate.calibrate(offered, recipe.calibration, recipe.seed, reference, session)
 

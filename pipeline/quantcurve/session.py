@@ -18,7 +18,7 @@ from quantcurve.store import Artifact, Store
 
 Result = TypeVar("Result", bound=BaseModel)
 STAGES = (
-    *("resolve", "tokenize", "export", "tokenizer_gate", "calibrate", "imatrix", "quantize", "compress"),
+    *("resolve", "tokenize", "calibrate", "export", "tokenizer_gate", "imatrix", "quantize", "compress"),
     *("screen", "kv_cache", "loss_split", "benchmark", "latency", "genai", "frontier"),
 )
 

@@ -39,7 +39,15 @@ def require() -> None:
     Raises:
         PrerequisiteError: a package is missing.
     """
-    for module in ("openvino", "nncf", "optimum.intel", "openvino_tokenizers", "torch", "transformers"):
+    for module in (
+        "openvino",
+        "nncf",
+        "optimum.intel",
+        "openvino_tokenizers",
+        "openvino_genai",
+        "torch",
+        "transformers",
+    ):
         try:
             there = find_spec(module) is not None
         except ModuleNotFoundError:  # of its parent

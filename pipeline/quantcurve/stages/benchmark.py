@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +14,8 @@ from quantcurve import machine
 from quantcurve.engines.base import LlamaCppConfig, Runtime
 from quantcurve.engines.opening import Opened, open_model
 from quantcurve.engines.pool import ModelPool
+from quantcurve.errors import BackendError
+from quantcurve.estimates import Missing
 from quantcurve.metrics.statistics import median_estimate
 from quantcurve.recipe import Benchmark, Recipe
 from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, SpeedSamples, Workload
@@ -56,11 +61,19 @@ class SpeedStep(Frozen):
 
 
 class Timed(NamedTuple):
-    """Speed and configuration by model name, and the workload."""
+    """Speed and configuration by model name, and the workload; a model whose engine failed has no configuration."""
 
-    speeds: dict[str, Speed]
+    speeds: dict[str, Speed | Missing]
     configs: dict[str, EffectiveConfig]
     workload: Workload
+
+
+class _ModelError(Exception):
+    """One model's engine failed."""
+
+    def __init__(self, name: str, cause: BackendError) -> None:
+        super().__init__(name)
+        self.name, self.cause = name, cause
 
 
 def workload_of(recipe: Recipe, bench: Benchmark) -> Workload:
@@ -105,16 +118,33 @@ def speed_inputs(recipe: Recipe, bench: Benchmark, models: Sequence[Model], sess
 def benchmark(recipe: Recipe, bench: Benchmark | None, models: Sequence[Model], session: Session) -> Timed | None:
     """Time all models, also discarded ones: the curve shows what they would buy. None if the recipe leaves speed out.
 
+    A variant whose engine fails is Missing, and the rounds are begun anew over the others, since they are paired.
+
+    Args:
+        recipe: for the engine's settings and the seed.
+        bench: what is timed.
+        models: the reference first.
+        session: store, threads, logs.
+
     Raises:
-        BackendError: an engine died.
+        BackendError: the engine died on the reference.
     """
     if bench is None:
         return None
-    inputs = speed_inputs(recipe, bench, models, session)
-    step, _ = session.make("benchmark", inputs, SpeedStep, lambda _: _measure(inputs, models, session))
-    speeds = {m.name: speed(s, inputs.workload) for m, s in zip(models, step.models, strict=True)}
-    configs = {m.name: s.config for m, s in zip(models, step.models, strict=True)}
-    return Timed(speeds, configs, inputs.workload)
+    failed: dict[str, Speed | Missing] = {}
+    while True:
+        left = [m for m in models if m.name not in failed]
+        inputs = speed_inputs(recipe, bench, left, session)
+        try:
+            step, _ = session.make("benchmark", inputs, SpeedStep, partial(_measured, inputs, left, session))
+            break
+        except _ModelError as error:
+            if error.name == models[0].name:
+                raise error.cause from error
+            failed[error.name] = Missing(missing=error.cause.message.removeprefix(f"{error.name}: "))
+    speeds = {m.name: speed(s, inputs.workload) for m, s in zip(left, step.models, strict=True)}
+    configs = {m.name: s.config for m, s in zip(left, step.models, strict=True)}
+    return Timed(speeds | failed, configs, inputs.workload)
 
 
 def speed(measured: ModelSpeed, workload: Workload) -> Speed:
@@ -130,7 +160,7 @@ def speed(measured: ModelSpeed, workload: Workload) -> Speed:
     )
 
 
-def _measure(inputs: SpeedInputs, models: Sequence[Model], session: Session) -> SpeedStep:
+def _measured(inputs: SpeedInputs, models: Sequence[Model], session: Session, _: Path) -> SpeedStep:
     by_name = {m.name: m for m in models}
     rounds: dict[str, list[SpeedSamples]] = {m.name: [] for m in models}
     loads: dict[str, list[float]] = {m.name: [] for m in models}
@@ -145,26 +175,35 @@ def _measure(inputs: SpeedInputs, models: Sequence[Model], session: Session) -> 
     with ModelPool(opened, lambda name: int(1.2 * by_name[name].size_bytes)) as pool:
         for i, name in enumerate(by_name):
             session.progress(Event("benchmark", i, total, name))
-            loads[name] = [pool.get(name).time_load() for _ in range(LOADS)]
-            pool.get(name).warm_up(inputs.workload)
-            pool.note_size(name)
+            with _of_model(name):
+                loads[name] = [pool.get(name).time_load() for _ in range(LOADS)]
+                pool.get(name).warm_up(inputs.workload)
+                pool.note_size(name)
         for repetition in range(inputs.repetitions):
             for i, name in enumerate(by_name):
                 session.progress(Event("benchmark", len(models) * (repetition + 1) + i, total, name))
-                cold = not pool.is_open(name)
-                loaded = pool.get(name)
-                if cold:
-                    loaded.warm_up(inputs.workload)
-                rounds[name].append(loaded.time(inputs.workload))
-                peaks[name] = max(peaks[name], loaded.peak_memory_bytes())
-                configs[name] = loaded.effective_config
+                with _of_model(name):
+                    cold = not pool.is_open(name)
+                    loaded = pool.get(name)
+                    if cold:
+                        loaded.warm_up(inputs.workload)
+                    rounds[name].append(loaded.time(inputs.workload))
+                    peaks[name] = max(peaks[name], loaded.peak_memory_bytes())
+                    configs[name] = loaded.effective_config
     session.progress(Event("benchmark", total, total, "done"))
-    return SpeedStep(
-        models=tuple(
-            ModelSpeed(samples=_joined(rounds[n], loads[n]), peak_memory_bytes=peaks[n], config=configs[n])
-            for n in by_name
-        )
+    joined = (
+        ModelSpeed(samples=_joined(rounds[n], loads[n]), peak_memory_bytes=peaks[n], config=configs[n]) for n in by_name
     )
+    return SpeedStep(models=tuple(joined))
+
+
+@contextmanager
+def _of_model(name: str) -> Iterator[None]:
+    """Say which model an engine's error belongs to."""
+    try:
+        yield
+    except BackendError as error:
+        raise _ModelError(name, error) from error
 
 
 def _joined(rounds: Sequence[SpeedSamples], loads: Sequence[float]) -> SpeedSamples:
