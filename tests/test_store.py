@@ -15,18 +15,23 @@ import pytest
 from filelock import FileLock
 from pydantic import BaseModel
 
-from quantcurve.engines.base import CacheTypes, LlamaCppConfig
+from quantcurve.engines.base import CacheTypes, LlamaCppConfig, OpenVinoConfig, OpenVinoRuntime
 from quantcurve.engines.tensor_types import TensorRule
 from quantcurve.errors import PrerequisiteError
+from quantcurve.latency_records import GenAiWorkload
 from quantcurve.recipe import Windows
 from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.records import EngineIdentity, Frozen, MachineFacts, Workload
 from quantcurve.stages.benchmark import SpeedInputs, TimedModel
+from quantcurve.stages.calibrate import CalibrationInputs, SourceInputs, StratumInputs
 from quantcurve.stages.export import CompressInputs, ExportInputs
+from quantcurve.stages.genai import GenAiInputs
 from quantcurve.stages.imatrix import ImatrixInputs
+from quantcurve.stages.latency import LatencyInputs
 from quantcurve.stages.resolve import ReferenceInputs, VariantInputs
 from quantcurve.stages.scoring import ScoreInputs
 from quantcurve.stages.tokenize import TokensInputs
+from quantcurve.stages.tokenizer_gate import FileHash, GateInputs
 from quantcurve.store import Store, default_folder, key_of, size_of
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -296,6 +301,7 @@ MACHINE = MachineFacts(system="s", processor="p", logical_cores=1, memory_bytes=
 WORK = Workload(prompt_tokens=1, decode_tokens=1, decode_context_tokens=0, seed=0)
 TIMED = TimedModel(content_hash="h", runtime=CacheTypes(), engine=ENGINE)
 RULE = TensorRule(match="a", type="Q8_0")
+OV_CONFIG = OpenVinoConfig(threads=2, window_tokens=64, runtime=OpenVinoRuntime(kv_cache="u8"))
 KEYS = (
     ReferenceInputs(source_hash="h", requested="auto", engine=ENGINE),
     VariantInputs(reference_hash="h", file_type="Q4_0", tensors=(RULE,), imatrix_hash="h", engine=ENGINE),
@@ -304,6 +310,45 @@ KEYS = (
     ImatrixInputs(model_hash="h", calibration_hash="h", name="n", config=CONFIG, engine=ENGINE),
     SpeedInputs(models=(TIMED,), config=CONFIG, workload=WORK, repetitions=3, machine=MACHINE),
     ExportInputs(reference_hash="h", from_folder=False, packages=(("openvino", "1"),)),
+    CalibrationInputs(
+        reference_hash="h",
+        mix="m",
+        strata=(StratumInputs(name="s", weight=1.0),),
+        sources=(SourceInputs(name="n", stratum="s", share=1.0, records=3, content_hash="h"),),
+        held_out_hashes=("h",),
+        tokens=64,
+        window_tokens=16,
+        seed=0,
+        engine=ENGINE,
+    ),
+    GateInputs(
+        reference_hash="h",
+        files=(FileHash(name="n", content_hash="h"),),
+        text_hashes=("h",),
+        adversarial_hash="h",
+        engines=(ENGINE,),
+        packages=("p",),
+    ),
+    LatencyInputs(
+        content_hash="h",
+        config=OV_CONFIG,
+        contexts=(32,),
+        decode_steps=32,
+        prefills=2,
+        seed=0,
+        round=1,
+        engine=ENGINE,
+        machine=MACHINE,
+    ),
+    GenAiInputs(
+        content_hash="h",
+        tokenizer_hash="h",
+        config=OV_CONFIG,
+        workload=GenAiWorkload(),
+        package_version="1",
+        engine=ENGINE,
+        machine=MACHINE,
+    ),
     CompressInputs(
         source_hash="h",
         variant=OpenVinoVariant(weights="INT4_SYM", group_size=64, ratio=0.5),
