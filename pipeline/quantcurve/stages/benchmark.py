@@ -131,9 +131,9 @@ def benchmark(recipe: Recipe, bench: Benchmark | None, models: Sequence[Model], 
     """
     if bench is None:
         return None
-    failed: dict[str, Speed | Missing] = {}
+    speeds: dict[str, Speed | Missing] = {}
     while True:
-        left = [m for m in models if m.name not in failed]
+        left = [m for m in models if m.name not in speeds]
         inputs = speed_inputs(recipe, bench, left, session)
         try:
             step, _ = session.make("benchmark", inputs, SpeedStep, partial(_measured, inputs, left, session))
@@ -141,10 +141,11 @@ def benchmark(recipe: Recipe, bench: Benchmark | None, models: Sequence[Model], 
         except _ModelError as error:
             if error.name == models[0].name:
                 raise error.cause from error
-            failed[error.name] = Missing(missing=error.cause.message.removeprefix(f"{error.name}: "))
-    speeds = {m.name: speed(s, inputs.workload) for m, s in zip(left, step.models, strict=True)}
+            speeds[error.name] = Missing(missing=error.cause.message.removeprefix(f"{error.name}: "))
     configs = {m.name: s.config for m, s in zip(left, step.models, strict=True)}
-    return Timed(speeds | failed, configs, inputs.workload)
+    for model, measured in zip(left, step.models, strict=True):
+        speeds[model.name] = speed(measured, inputs.workload)
+    return Timed(speeds, configs, inputs.workload)
 
 
 def speed(measured: ModelSpeed, workload: Workload) -> Speed:
