@@ -109,7 +109,7 @@ def front_line(drawn: Scene) -> tuple[Mark, ...]:
 
 
 def variant_labels(drawn: Scene, reference: Place | None) -> tuple[Place, ...]:
-    """Places of the variants' names, clear of marks, whiskers, the front's line, and the names of reference and floor."""
+    """Places of the variants' names, clear of marks, whiskers, lines, and the names of reference and floor."""
     obstacles = [box for mark in drawn.marks for box in _whiskers(mark, drawn)]
     obstacles += [box for a, b in pairwise(front_line(drawn)) for box in _segment(a, b, drawn)]
     if reference and drawn.reference_x is not None:
