@@ -129,23 +129,10 @@ def _add_matrix(writer, name: str, values: NDArray[np.float32], precision: str) 
         writer.add_tensor(name, values.astype({"F16": np.float16, "F32": np.float32}[precision]))
 
 
-WORDS = [
-    "the",
-    "harbour",
-    "master",
-    "counted",
-    "boats",
-    "twice",
-    "because",
-    "fog",
-    "had",
-    "come",
-    "in",
-    "from",
-    "north",
-    "again",
-    "and",
-]
+WORDS = (
+    *("the", "harbour", "master", "counted", "boats", "twice", "because", "fog"),
+    *("had", "come", "in", "from", "north", "again", "and"),
+)
 
 
 def write_texts(folder: Path) -> None:
