@@ -87,7 +87,7 @@ def test_missing_latencies_are_listed_with_their_reason() -> None:
 def test_the_throughput_of_genai_has_its_spread() -> None:
     run = make_lane_run()
     by_genai = printed(run, 160).split("OpenVINO GenAI's own figures")[1]
-    assert row_of(by_genai, "OV-INT8").endswith("24.1 ± 0.53")
+    assert row_of(by_genai, "OV-INT8").rstrip().endswith("24.1 ± 0.53")
     assert "mean ± standard deviation" in by_genai
     line = next(x for x in table_lines(markdown(run).split("GenAI's own figures")[1]) if x.startswith("| OV-INT8 "))
     assert cells(line)[1:] == ["200 \\[200, 200\\]", "41.5 \\[41.5, 41.5\\]", "24.1 ± 0.53"]
@@ -104,7 +104,8 @@ def test_run_as_names_device_and_threads(device: str, threads: int, where: str) 
     run = with_variant(make_lane_run(), "OV-INT8", scoring_config=make_config(device, threads))
     lines = table_lines(markdown(run))
     assert cells(lines[0])[-1] == "run as"
-    last = {row[0]: row[-1] for row in map(cells, lines)}
+    width = len(cells(lines[0]))
+    last = {row[0]: row[-1] for row in map(cells, lines) if len(row) == width}
     assert last["OV-INT8"] == f"{where}, f32, KV u8, activations /32"
     assert last["F16"] == "cpu, 2 threads, KV f16"
 
