@@ -31,6 +31,18 @@ from quantcurve.results import (
 
 WEIGHTS = 134_000_000
 DECODE_TOKENS = 32
+CONFIG = LlamaCppEffective(
+    device="cpu",
+    threads=2,
+    context_tokens=2048,
+    trained_context_tokens=2048,
+    batch_tokens=2048,
+    micro_batch_tokens=512,
+    sequences=4,
+    k_type="f16",
+    v_type="f16",
+    flash_attention="off",
+)
 
 
 def estimate(value: float, half: float = 0.0, unit: str = "1") -> Estimate:
@@ -199,6 +211,7 @@ def make_variant(made: Made, texts: Sequence[str] = ("wiki",)) -> VariantResult:
         on_front=made.on_front,
         tied_with=made.tied_with,
         speed=speed,
+        scoring_config=CONFIG,
     )
 
 
@@ -230,26 +243,14 @@ def make_run(
     warnings: Sequence[str] = (),
     name: str = "smollm2-135m",
 ) -> RunResult:
-    config = LlamaCppEffective(
-        device="cpu",
-        threads=2,
-        context_tokens=2048,
-        trained_context_tokens=2048,
-        batch_tokens=2048,
-        micro_batch_tokens=512,
-        sequences=4,
-        k_type="f16",
-        v_type="f16",
-        flash_attention="off",
-    )
     return RunResult(
         name=name,
         quantcurve_version="0.1.0",
         run_key="1" * 64,
         recipe_text="name: smollm2-135m\n",
         engine=EngineIdentity(name="llama.cpp", version="0.3.36", build="2" * 64, cpu_features="avx2 fma"),
-        scoring_config=config,
-        timing_config=config,
+        scoring_config=CONFIG,
+        timing_config=CONFIG,
         machine=MachineFacts(
             system="Linux 6.1",
             processor="Intel(R) Xeon(R) CPU @ 2.60GHz",

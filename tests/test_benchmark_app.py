@@ -155,7 +155,7 @@ def estimate(low: float, value: float, high: float) -> Estimate:
         (estimate(0.7, 0.8, 0.89), "disagrees"),
         (estimate(0.85, 1.0, 1.15), "too noisy"),
         (estimate(1.2, 1.8, 2.6), "disagrees"),
-        (Missing(missing="2 repetitions"), "too noisy"),
+        (Missing(missing="2 repetitions"), "not checked"),
     ],
 )
 def test_says_whether_the_direct_loop_agrees(ratio, said):

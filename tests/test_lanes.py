@@ -21,8 +21,7 @@ from quantcurve.report.markdown import markdown
 from quantcurve.results import RunResult, VariantResult
 from quantcurve.run import Where, run
 from test_report import printed
-from test_variants import write_texts
-from tiny import write_tiny_llama
+from tiny import write_texts, write_tiny_llama
 
 pytestmark = [
     pytest.mark.real,
@@ -87,6 +86,7 @@ def test_every_variant_of_both_lanes_is_there_and_a_refused_one_takes_no_other_w
     assert [v.name for v in finished.variants] == ["Q8_0", "Q4_0+imatrix", *LANE]
     failed = [v for v in finished.variants if v.status == "failed"]
     assert [v.name for v in failed] == ["odd"] and "100" in str(failed[0].failure)
+    assert failed[0].engine == "OpenVINO"
 
 
 def test_the_lanes_share_reference_tokens_and_calibration(finished: RunResult) -> None:
@@ -94,6 +94,8 @@ def test_the_lanes_share_reference_tokens_and_calibration(finished: RunResult) -
     assert exact.overall and exact.overall.divergence
     floor = exact.overall.divergence.kl_mean
     assert isinstance(floor, Estimate) and floor.value < 1e-4
+    assert not exact.on_front and not exact.tied_with and not exact.dominated_by
+    assert not any("OV-reference" in (*v.tied_with, *v.dominated_by) for v in finished.variants)
     assert finished.tokenizers and finished.tokenizers.lanes == ("llama.cpp", "transformers", "OpenVINO")
     assert finished.calibration and finished.imatrix
     assert finished.imatrix.windows == finished.calibration.windows == 16
@@ -188,6 +190,7 @@ def test_a_model_that_cannot_be_exported_leaves_the_other_lane(work: Path, plant
     result = run(load(recipe), where)
     by_status = {v.name: v.status for v in result.variants}
     assert by_status == {"Q8_0": "measured", "Q4_0+imatrix": "measured"} | dict.fromkeys(LANE, "failed")
+    assert [v.name for v in result.variants if v.engine == "OpenVINO"] == list(LANE)
     said = {v.name: str(v.failure) for v in result.variants}
     assert "cannot export a model of type 'tiny'" in said["OV-reference"]
     assert said["OV-F32"] == "OV-reference, which it is made from, could not be exported"

@@ -8,6 +8,7 @@ from factories import Made, estimate, failed_variant, make_run, rounds
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Missing
 from quantcurve.pick import Choice, Limits, pick
+from quantcurve.recipe_openvino import FLOOR
 from quantcurve.units import parse_size
 
 GOOD = Made("good", kl=0.010, size_mib=100, decode_tokens_per_s=40.0)
@@ -94,6 +95,14 @@ def test_discarded_and_failed_are_never_taken() -> None:
     alone = pick(make_run([discarded]), Limits())
     assert alone.name is None
     assert alone.nearest_miss is None
+
+
+def test_the_engine_floor_is_never_taken() -> None:
+    floor = Made(FLOOR, kl=1e-9, size_mib=60, decode_tokens_per_s=90.0, kl_half=0.0)
+    choice = chosen([floor, GOOD])
+    assert choice.name == "good" and choice.why == "the only variant inside every limit"
+    assert "no variant" in why(choice, FLOOR)
+    assert chosen([floor, GOOD], max_kl=0).nearest_miss == "good"
 
 
 def test_a_suspect_may_be_taken_and_is_called_so() -> None:

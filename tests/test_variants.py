@@ -6,7 +6,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from quantcurve.engines import llamacpp_files
@@ -22,7 +21,7 @@ from quantcurve.report import folder as run_folder
 from quantcurve.report.table import table
 from quantcurve.results import CacheFigures, RunResult, VariantResult
 from quantcurve.run import Where, run
-from tiny import write_tiny_llama
+from tiny import write_texts, write_tiny_llama
 
 pytestmark = pytest.mark.real
 RULE = r"{match: 'blk\.1\.(attn_v|ffn_down)\.weight', type: Q8_0}"
@@ -44,29 +43,6 @@ calibration: {{sources: [{{name: own, source: own.txt}}], tokens: 1024, window_t
 kv_cache: {{long_context_tokens: 256, short_windows: 8, long_windows: 3}}
 benchmark: {{prompt_tokens: 32, decode_tokens: 4, repetitions: 3}}
 """
-
-
-def write_texts(folder: Path) -> None:
-    words = [
-        "the",
-        "harbour",
-        "master",
-        "counted",
-        "boats",
-        "twice",
-        "because",
-        "fog",
-        "had",
-        "come",
-        "in",
-        "from",
-        "north",
-        "again",
-        "and",
-    ]
-    rng = np.random.default_rng(0)
-    (folder / "docs.txt").write_text(" ".join(rng.choice(words, 2200)))
-    (folder / "own.txt").write_text(" ".join(rng.choice(words, 400)))
 
 
 @pytest.fixture(scope="module")

@@ -127,3 +127,16 @@ def _add_matrix(writer, name: str, values: NDArray[np.float32], precision: str) 
         writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.BF16)
     else:
         writer.add_tensor(name, values.astype({"F16": np.float16, "F32": np.float32}[precision]))
+
+
+WORDS = (
+    *("the", "harbour", "master", "counted", "boats", "twice", "because", "fog"),
+    *("had", "come", "in", "from", "north", "again", "and"),
+)
+
+
+def write_texts(folder: Path) -> None:
+    """Random words: docs.txt to be measured on, own.txt to calibrate with."""
+    random = np.random.default_rng(0)
+    (folder / "docs.txt").write_text(" ".join(random.choice(WORDS, 2200)))
+    (folder / "own.txt").write_text(" ".join(random.choice(WORDS, 400)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from quantcurve import __version__, machine
+from quantcurve import __version__, machine, openvino_lane
 from quantcurve.calibration import CalibrationResult
 from quantcurve.engines.base import LlamaCppConfig
 from quantcurve.engines.gguf_types import BY_NAME
@@ -13,9 +13,9 @@ from quantcurve.engines.tensor_types import llama_quantize_options, overridable
 from quantcurve.estimates import Missing
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
-from quantcurve.openvino_lane import Latencies
 from quantcurve.recipe import LoadedRecipe, Recipe
-from quantcurve.records import Frozen, ImatrixResult, LlamaCppEffective, TokenizersResult
+from quantcurve.recipe_openvino import FLOOR
+from quantcurve.records import EngineIdentity, Frozen, ImatrixResult, LlamaCppEffective, TokenizersResult
 from quantcurve.results import CacheFigures, Divergence, LossSplit, ReferenceResult, RunResult, Slice, VariantResult
 from quantcurve.session import Session
 from quantcurve.stages import export, figures, frontier, resolve, screen, tokenize
@@ -35,6 +35,14 @@ class RunKey(Frozen):
     windows: tuple[str, ...]
     scoring: LlamaCppConfig
     speed: str | None
+    """Hash of the machine, where speed was measured."""
+    engines: tuple[EngineIdentity, ...]
+    calibration: str | None
+    """Content hash of the calibration set."""
+    imatrix: str | None
+    """Content hash of the importance matrix."""
+    packages: tuple[tuple[str, str], ...]
+    """Name and version of what exports and compresses for OpenVINO."""
 
 
 class Inputs(NamedTuple):
@@ -55,7 +63,19 @@ class More(NamedTuple):
 
     caches: Mapping[str, tuple[CacheFigures, ...] | Missing]
     splits: Mapping[str, LossSplit | Missing]
-    latencies: Latencies
+    latencies: openvino_lane.Latencies
+
+
+class _Found(NamedTuple):
+    """What the record of a variant is made of."""
+
+    made: Sequence[Made]
+    openvino: tuple[str, ...]
+    """Names of what OpenVINO runs."""
+    windowed: Sequence[tokenize.Windowed]
+    screened: screen.Screened
+    more: More
+    timed: Timed | None
 
 
 def variants(
@@ -66,9 +86,14 @@ def variants(
     more: More,
     timed: Timed | None,
 ) -> tuple[list[VariantResult], tuple[str, ...]]:
-    """All variants with their figures, on or behind the Pareto front, and warnings about the machine's noise."""
-    judged = [_judged(item, made, windowed, screened, more, timed) for item in made]
-    points = [_point(v, screened) for v in judged if v.verdict and v.verdict.decision != "discard"]
+    """All variants with their figures, on or behind the Pareto front, and warnings about the machine's noise.
+
+    The engine floor is no variant to choose: it stands neither on the front nor behind it, and is tied with none.
+    """
+    found = _Found(made, openvino_lane.names(recipe), windowed, screened, more, timed)
+    judged = [_judged(item, found) for item in made]
+    competing = (v for v in judged if v.name != FLOOR and v.verdict and v.verdict.decision != "discard")
+    points = [_point(v, screened) for v in competing]
     standings = {s.name: s for s in frontier.pareto(points, screened.route)}
     placed = [v.model_copy(update=standing._asdict()) if (standing := standings.get(v.name)) else v for v in judged]
     warnings = frontier.speed_warnings(points, recipe.benchmark.decode_tokens) if recipe.benchmark else ()
@@ -85,21 +110,14 @@ def record(
     warnings: tuple[str, ...],
 ) -> RunResult:
     """The record of a run."""
-    recipe, windowed = loaded.recipe, inputs.windowed
-    key = RunKey(
-        recipe=recipe,
-        reference=inputs.reference.step.file.content_hash,
-        windows=tuple(tokenize.windows_hash(w.windows) for w in windowed),
-        scoring=session.scoring_config(recipe.engine, recipe.windows.tokens),
-        speed=key_of(machine.facts()) if timed else None,
-    )
-    config, timing = screened.configs[REFERENCE], timed.configs[REFERENCE] if timed else None
+    recipe = loaded.recipe
+    config, timing = screened.configs[REFERENCE], timed.configs.get(REFERENCE) if timed else None
     assert isinstance(config, LlamaCppEffective)
     assert timing is None or isinstance(timing, LlamaCppEffective)
     return RunResult(
         name=recipe.name,
         quantcurve_version=__version__,
-        run_key=key_of(key),
+        run_key=key_of(run_key(recipe, session, inputs, timed is not None)),
         recipe_text=loaded.text,
         engine=session.engine,
         openvino=session.openvino,
@@ -107,7 +125,7 @@ def record(
         timing_config=timing,
         workload=timed.workload if timed else None,
         machine=machine.facts(),
-        texts=tuple(w.result() for w in windowed),
+        texts=tuple(w.result() for w in inputs.windowed),
         screen=screened.effort,
         calibration=inputs.calibration,
         imatrix=inputs.imatrix,
@@ -119,30 +137,41 @@ def record(
     )
 
 
-def _judged(
-    item: Made,
-    made: Sequence[Made],
-    windowed: Sequence[tokenize.Windowed],
-    screened: screen.Screened,
-    more: More,
-    timed: Timed | None,
-) -> VariantResult:
+def run_key(recipe: Recipe, session: Session, inputs: Inputs, timed: bool) -> RunKey:
+    """What determines the figures of a run; `timed`: whether speed is among them."""
+    return RunKey(
+        recipe=recipe,
+        reference=inputs.reference.step.file.content_hash,
+        windows=tuple(tokenize.windows_hash(w.windows) for w in inputs.windowed),
+        scoring=session.scoring_config(recipe.engine, recipe.windows.tokens),
+        speed=key_of(machine.facts()) if timed else None,
+        engines=tuple(e for e in (session.engine, session.openvino) if e),
+        calibration=inputs.calibration.content_hash if inputs.calibration else None,
+        imatrix=inputs.imatrix.content_hash if inputs.imatrix else None,
+        packages=export.packages() if session.openvino else (),
+    )
+
+
+def _judged(item: Made, found: _Found) -> VariantResult:
     """A variant's figures and verdict, before it is placed among the others."""
+    screened, more, timed = found.screened, found.more, found.timed
+    engine: Literal["llama.cpp", "OpenVINO"] = "OpenVINO" if item.name in found.openvino else "llama.cpp"
     failed = item if isinstance(item, resolve.Failed) else screened.failed.get(item.name)
     if failed:
         return VariantResult(
             name=failed.name,
+            engine=engine,
             status="failed",
             failure=failed.reason,
             log=failed.log,
             speed=FAILED if timed else NOT_ASKED,
         )
     assert not isinstance(item, resolve.Failed)
-    texts = [w.scored_text() for w in windowed]
+    texts = [w.scored_text() for w in found.windowed]
     overall, each = figures.slices(texts, screened.route, screened.variants[item.name], screened.reference)
     return VariantResult(
         name=item.name,
-        engine="llama.cpp" if isinstance(item, resolve.Variant) else "OpenVINO",
+        engine=engine,
         status="measured",
         file=item.file,
         tensor_types=item.step.tensor_types if isinstance(item, resolve.Variant) else (),
@@ -156,7 +185,7 @@ def _judged(
         loss_split=more.splits.get(item.name),
         latency=more.latencies.benchmark_app.get(item.name),
         genai=more.latencies.genai.get(item.name),
-        notes=_notes(item, made),
+        notes=_notes(item, found.made),
     )
 
 

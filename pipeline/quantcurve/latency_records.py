@@ -86,7 +86,8 @@ class GenAiSamples(Frozen):
     """Of every repetition: the model's share of the time of every token, the first one too."""
 
 
-Agreement = Literal["agrees", "too noisy", "disagrees"]
+Agreement = Literal["agrees", "too noisy", "disagrees", "not checked"]
+"""What an interval of the ratio to the direct loop says; "not checked": there are too few rounds for an interval."""
 
 
 class ContextLatency(Frozen):

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import Frozen
 from quantcurve.report import words
 from quantcurve.results import RunResult, Speed, VariantResult
 from quantcurve.stages.frontier import is_faster, speed_ratio
 
 TINY = 1e-12  # stands in for a limit of zero where an excess is taken relative to it
+NO_VARIANT = "the reference's weights run exactly by OpenVINO: a measure of how far the engines differ, no variant"
 
 
 class Limits(Frozen):
@@ -99,7 +101,7 @@ class _Best(NamedTuple):
 
 
 def pick(run: RunResult, limits: Limits) -> Choice:
-    """Choose a variant of a run; discarded and failed ones are never taken.
+    """Choose a variant of a run; discarded and failed ones are never taken, nor is the engine floor.
 
     RecipeError: a limit that no figure could have.
     """
@@ -135,6 +137,8 @@ def _check(limits: Limits) -> None:
 def _candidate(variant: VariantResult) -> _Candidate | Rejection:
     """The variant's figures, or why it is not even compared with the limits."""
     name, divergence = variant.name, variant.overall.divergence if variant.overall else None
+    if name == FLOOR:
+        return Rejection(name=name, why=NO_VARIANT)
     if variant.status == "failed":
         return Rejection(name=name, why=words.plain(f"failed: {variant.failure or 'no reason given'}"))
     if variant.verdict and variant.verdict.decision == "discard":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from quantcurve.estimates import Figure
 from quantcurve.report import words
+from quantcurve.report.levels import levels
 from quantcurve.report.matrices import Matrix, matrices
 from quantcurve.report.notes import sections
-from quantcurve.report.rows import COLUMNS, legend, levels, rows
+from quantcurve.report.rows import COLUMNS, legend, rows
 from quantcurve.results import RunResult
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#>+-](?=\s)|^>")
@@ -41,8 +43,12 @@ def _trade_off(run: RunResult) -> str:
 
 
 def _matrix_table(matrix: Matrix) -> str:
-    body = ((row.name, *(words.bounds(figure) for figure in row.figures)) for row in matrix.rows)
+    body = ((row.name, *(_cell(cell) for cell in row.cells)) for row in matrix.rows)
     return _table((matrix.corner, *matrix.columns), body, left=1)
+
+
+def _cell(cell: Figure | str) -> str:
+    return cell if isinstance(cell, str) else words.bounds(cell)
 
 
 def _table(header: Sequence[str], body: Iterable[Sequence[str]], left: int) -> str:

@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from quantcurve.estimates import Estimate, Figure
-from quantcurve.latency_records import GenAiLatency, VariantLatency
+from quantcurve.latency_records import GenAiLatency, MeanStd, VariantLatency
 from quantcurve.report import words
 from quantcurve.report.rows import judged, kl_mean
 from quantcurve.results import RunResult, VariantResult
+
+ACCURACY, LATENCY = "accuracy", "latency"
 
 
 class MatrixRow(NamedTuple):
     """One row of figures."""
 
     name: str
-    figures: tuple[Figure, ...]
+    cells: tuple[Figure | str, ...]
+    """Figures with an interval, or words."""
 
 
 class Matrix(NamedTuple):
@@ -27,6 +30,8 @@ class Matrix(NamedTuple):
     """What the rows are."""
     columns: tuple[str, ...]
     rows: tuple[MatrixRow, ...]
+    kind: str
+    """Of its figures: what the level of their intervals is said of."""
 
 
 def matrices(run: RunResult) -> tuple[Matrix, ...]:
@@ -56,7 +61,7 @@ def _kl_by_text(run: RunResult) -> Matrix:
     worst_first = sorted((t.name for t in run.texts), key=lambda text: -max(_kl_value(v, text) for v in counted))
     rows = tuple(MatrixRow(words.plain(text), tuple(_kl_on(v, text) for v in shown)) for text in worst_first)
     columns = tuple(words.plain(v.name) for v in shown)
-    return Matrix("KL mean (nats) by text, worst first", "text", columns, rows)
+    return Matrix("KL mean (nats) by text, worst first", "text", columns, rows, ACCURACY)
 
 
 def _kl_on(variant: VariantResult, text: str) -> Figure:
@@ -79,17 +84,29 @@ def _latency(timed: list[tuple[VariantResult, VariantLatency]]) -> Matrix:
         for variant, found in timed
     )
     heading = "Latency (ms) by benchmark_app: prefill of a context, and one token after it"
-    return Matrix(heading, "variant", columns, rows)
+    return Matrix(heading, "variant", columns, rows, LATENCY)
 
 
 def _genai(generated: list[tuple[VariantResult, GenAiLatency]]) -> Matrix:
     samples = generated[0][1].samples
     heading = (
-        f"OpenVINO GenAI's own figures (ms): {samples.prompt_tokens} prompt tokens, "
-        f"{samples.generated_tokens} generated"
+        f"OpenVINO GenAI's own figures: {samples.prompt_tokens} prompt tokens, {samples.generated_tokens} new ones"
     )
+    columns = ("time to first token (ms)", "time per output token (ms)", "tokens/s, mean ± standard deviation")
     rows = tuple(
-        MatrixRow(words.plain(variant.name), (found.time_to_first_token_ms, found.time_per_output_token_ms))
+        MatrixRow(
+            words.plain(variant.name),
+            (
+                found.time_to_first_token_ms,
+                found.time_per_output_token_ms,
+                _mean_std(found.samples.throughput_tokens_per_s),
+            ),
+        )
         for variant, found in generated
     )
-    return Matrix(heading, "variant", ("time to first token", "per output token"), rows)
+    return Matrix(heading, "variant", columns, rows, "OpenVINO GenAI")
+
+
+def _mean_std(found: MeanStd) -> str:
+    """Not an interval: the spread of what was generated."""
+    return f"{found.mean:.3g} ± {found.std:.2g}"

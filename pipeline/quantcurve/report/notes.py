@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from quantcurve.estimates import Missing
+from quantcurve.estimates import Figure, Missing
+from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.records import ModelFile
 from quantcurve.report import words
 from quantcurve.report.cache_notes import cache_sentences
@@ -162,7 +163,7 @@ def _missing(run: RunResult) -> tuple[str, ...]:
             for figure, reason in _missing_speed(model.speed):
                 names[figure, reason].append(words.plain(model.name))
     for variant in run.variants:
-        for figure, reason in _missing_divergence(variant):
+        for figure, reason in (*_missing_divergence(variant), *_missing_latency(variant)):
             names[figure, reason].append(words.plain(variant.name))
     return tuple(words.plain(f"{figure} of {words.listed(who)}: {why}") for (figure, why), who in names.items())
 
@@ -182,6 +183,19 @@ def _missing_divergence(variant: VariantResult) -> Iterator[tuple[str, str]]:
     ):
         if isinstance(figure, Missing):
             yield title, figure.missing
+
+
+def _missing_latency(variant: VariantResult) -> Iterator[tuple[str, str]]:
+    latency, genai = variant.latency, variant.genai
+    timed: tuple[Figure, ...] = (latency,) if isinstance(latency, Missing) else ()
+    if isinstance(latency, VariantLatency):
+        timed = tuple(f for c in latency.contexts for f in (c.prefill_ms, c.decode_ms_per_token))
+    generated: tuple[Figure, ...] = (genai,) if isinstance(genai, Missing) else ()
+    if isinstance(genai, GenAiLatency):
+        generated = (genai.time_to_first_token_ms, genai.time_per_output_token_ms)
+    for title, figures in (("latency by benchmark_app", timed), ("times by OpenVINO GenAI", generated)):
+        for reason in dict.fromkeys(f.missing for f in figures if isinstance(f, Missing)):
+            yield title, reason
 
 
 def _missing_speed(speed: Speed | Missing) -> Iterator[tuple[str, str]]:

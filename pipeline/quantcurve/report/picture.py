@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from quantcurve.errors import RecipeError
-from quantcurve.estimates import Estimate
 from quantcurve.report import words
-from quantcurve.report.labels import Place, placed
+from quantcurve.report.labels import Place
 from quantcurve.report.scene import (
     FONT_SIZE,
     HEIGHT,
@@ -20,6 +19,7 @@ from quantcurve.report.scene import (
     Mark,
     Scene,
     decode_speed,
+    floor_label,
     front_line,
     reference_label,
     scene,
@@ -113,17 +113,17 @@ def _subtitle(run: RunResult, drawn: Scene) -> list[str]:
     decode = decode_speed(run.reference)
     speed = f"{words.alone(decode)} tokens/s, " if decode else ""
     sizes = sorted(mark.size_mib for mark in drawn.marks)
+    engines = words.listed([f"{e.name} {e.version}" for e in (run.engine, run.openvino) if e])
     lines = [
-        f"{run.engine.name} {run.engine.version}, {config.threads} threads, {run.machine.processor}; text: {texts}",
+        f"{engines}, {config.threads} threads, {run.machine.processor}; text: {texts}",
         f"reference {run.reference.name}: {speed}{words.mib(run.reference.file.size_bytes)}; "
         f"area of a mark: file size, {sizes[0]:.1f} to {sizes[-1]:.1f} MiB",
         "filled: on the Pareto front of KL, size and speed; dashed: the front in this picture; hollow: not on it, or "
         "discarded; whiskers: intervals",
     ]
-    if isinstance(drawn.floor, Estimate):
-        lines.append(
-            f"engine floor: the same weights run exactly by OpenVINO are {drawn.floor.value:.2g} nats/token off"
-        )
+    if drawn.floor:
+        off = f"{drawn.floor.value:.2g} nats/token off"
+        lines.append(f"engine floor: the same weights run exactly by OpenVINO are {off}")
     if drawn.not_drawn:
         lines.append(f"not drawn, for lack of a figure: {words.listed(drawn.not_drawn)}")
     return [part for line in lines for part in textwrap.wrap(words.plain(line), SUBTITLE_CHARACTERS)]
@@ -210,10 +210,12 @@ def _reference_layers(drawn: Scene, label: Place | None) -> list[alt.Chart]:
 
 
 def _floor_layers(drawn: Scene) -> list[alt.Chart]:
-    if not isinstance(drawn.floor, Estimate) or not drawn.y.low <= drawn.floor.value <= drawn.y.high:
+    label = floor_label(drawn)
+    if label is None or drawn.floor is None:
         return []
     y = drawn.y_pixels(drawn.floor.value)
-    return [_line(0, y, WIDTH, y), _text(placed("engine floor", WIDTH - 4, y - 9, "right", FONT_SIZE))]
+    inside = drawn.y.low <= drawn.floor.value <= drawn.y.high
+    return [*([_line(0, y, WIDTH, y)] if inside else []), _text(label)]
 
 
 def _text(place: Place) -> alt.Chart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.estimates import Figure, Missing
 from quantcurve.latency_records import ContextLatency, VariantLatency
 from quantcurve.records import EffectiveConfig, LlamaCppEffective, ModelFile
 from quantcurve.report import words
@@ -13,7 +13,6 @@ from quantcurve.results import Divergence, RunResult, Slice, Speed, VariantResul
 
 NO_FIGURE = Missing(missing="")
 FRONT_MARK, FALLBACK_MARK = "*", "†"
-SPEED_UNITS = ("tokens/s", "s")
 EXPLAINED = {
     FRONT_MARK: "on the Pareto front",
     FALLBACK_MARK: "part of its weights fell back to another type, see below",
@@ -90,16 +89,6 @@ def legend(run: RunResult) -> str:
     return "   ".join(f"{mark} {meaning}" for mark, meaning in EXPLAINED.items() if mark in used)
 
 
-def levels(run: RunResult) -> str:
-    """Confidence levels of the intervals shown, in words: speed's level follows from the number of repetitions."""
-    cells = [column.cell(row) for row in rows(run) for column in COLUMNS]
-    found = [cell for cell in cells if isinstance(cell, Estimate)]
-    speed = {f"{100 * e.level:.4g} %" for e in found if e.unit in SPEED_UNITS}
-    other = {f"{100 * e.level:.4g} %" for e in found if e.unit not in SPEED_UNITS}
-    texts = [*sorted(other), *(f"{level} for speed" for level in sorted(speed - other))]
-    return words.listed(texts) or "95 %"
-
-
 def judged(variant: VariantResult) -> str:
     """The verdict on a variant in words."""
     if variant.status == "failed":
@@ -151,11 +140,17 @@ def _setting(config: EffectiveConfig | None) -> str:
     if config is None:
         return "-"
     if isinstance(config, LlamaCppEffective):
-        return words.plain(f"KV {_both(config.k_type, config.v_type)}")
+        return words.plain(f"{_where(config)}, KV {_both(config.k_type, config.v_type)}")
     group = config.dynamic_quantization_group
     activations = f", activations /{group}" if group else ""
     cache = _both(config.key_cache_precision, config.value_cache_precision)
-    return words.plain(f"{config.inference_precision}, KV {cache}{activations}")
+    return words.plain(f"{_where(config)}, {config.inference_precision}, KV {cache}{activations}")
+
+
+def _where(config: EffectiveConfig) -> str:
+    """Device and threads; a device that is no processor counts none."""
+    threads = f", {config.threads} thread{'s' * (config.threads > 1)}" if config.threads else ""
+    return f"{config.device}{threads}"
 
 
 def _both(k: str, v: str) -> str:

@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from quantcurve.errors import RecipeError
-from quantcurve.estimates import Estimate, Figure
+from quantcurve.estimates import Estimate
 from quantcurve.recipe_openvino import FLOOR
 from quantcurve.report import words
 from quantcurve.report.labels import Anchor, Box, Place, place_labels, placed
@@ -68,8 +68,8 @@ class Scene(NamedTuple):
     """Where the reference lies; None if that is unknown or too far off."""
     not_drawn: tuple[str, ...]
     """Variants that lack a figure."""
-    floor: Figure | None = None
-    """KL divergence between the two engines on the same weights, where both ran; it has a line, but no mark."""
+    floor: Estimate | None = None
+    """KL divergence between the two engines on the same weights, where both ran; it has no mark."""
 
     def x_pixels(self, value: float) -> float:
         """Horizontal place of an x value."""
@@ -86,9 +86,9 @@ class Scene(NamedTuple):
 
 def scene(run: RunResult) -> Scene:
     """Marks and axes of a run; RecipeError if no variant has a KL divergence."""
-    by_speed = any(decode_speed(v) for v in run.variants)
-    floor = next((v for v in run.variants if v.name == FLOOR), None)
-    shown = [v for v in run.variants if v is not floor]
+    floor = _floor(run)
+    shown = [v for v in run.variants if v.name != FLOOR or floor is None]
+    by_speed = any(decode_speed(v) for v in shown)
     marks = tuple(mark for v in shown if (mark := _mark(v, by_speed)))
     if not marks:
         raise RecipeError(f"{run.name}: nothing to draw, no variant has a KL divergence; the table says why")
@@ -97,15 +97,7 @@ def scene(run: RunResult) -> Scene:
     reference_x = _reference_x(run.reference, by_speed)
     x = _x_axis(marks, reference_x)
     inside = reference_x is not None and x.low <= reference_x <= x.high
-    return Scene(
-        marks,
-        by_speed,
-        x,
-        _y_axis(marks),
-        reference_x if inside else None,
-        not_drawn,
-        kl_mean(floor.overall) if floor else None,
-    )
+    return Scene(marks, by_speed, x, _y_axis(marks, floor), reference_x if inside else None, not_drawn, floor)
 
 
 def front_line(drawn: Scene) -> tuple[Mark, ...]:
@@ -117,12 +109,14 @@ def front_line(drawn: Scene) -> tuple[Mark, ...]:
 
 
 def variant_labels(drawn: Scene, reference: Place | None) -> tuple[Place, ...]:
-    """Places of the variants' names, clear of marks, whiskers, the front's line and the reference's label."""
+    """Places of the variants' names, clear of marks, whiskers, lines, and the names of reference and floor."""
     obstacles = [box for mark in drawn.marks for box in _whiskers(mark, drawn)]
     obstacles += [box for a, b in pairwise(front_line(drawn)) for box in _segment(a, b, drawn)]
     if reference and drawn.reference_x is not None:
         x = drawn.x_pixels(drawn.reference_x)
         obstacles += [reference.box, Box(x - 1, 0, x + 1, HEIGHT)]
+    if floor := floor_label(drawn):
+        obstacles.append(floor.box)
     anchors = [Anchor(m.name, drawn.x_pixels(m.x), drawn.y_pixels(m.kl), drawn.radius(m)) for m in drawn.marks]
     return place_labels(anchors, Box(0, 0, WIDTH, HEIGHT), FONT_SIZE, obstacles)
 
@@ -136,10 +130,24 @@ def reference_label(run: RunResult, drawn: Scene) -> Place | None:
     return right if right.box.right <= WIDTH else placed(text, x - 5, 12, "right", FONT_SIZE)
 
 
+def floor_label(drawn: Scene) -> Place | None:
+    """Place of the engine floor's name and value: above its line, or at the lower edge if it lies below that."""
+    if drawn.floor is None:
+        return None
+    kl = drawn.floor.value
+    below = ", below the axis" if kl < drawn.y.low else ""
+    return placed(f"engine floor {kl:.2g}{below}", WIDTH - 4, drawn.y_pixels(kl) - 9, "right", FONT_SIZE)
+
+
 def decode_speed(model: VariantResult | ReferenceResult) -> Estimate | None:
     """Tokens per second, if they were measured."""
     figure = model.speed.decode_tokens_per_s if isinstance(model.speed, Speed) else model.speed
     return figure if isinstance(figure, Estimate) else None
+
+
+def _floor(run: RunResult) -> Estimate | None:
+    kl = next((kl_mean(v.overall) for v in run.variants if v.name == FLOOR), None)
+    return kl if isinstance(kl, Estimate) else None
 
 
 def _mark(variant: VariantResult, by_speed: bool) -> Mark | None:
@@ -168,10 +176,12 @@ def _x_axis(marks: Sequence[Mark], reference_x: float | None) -> Axis:
     return Axis(max(0.0, low - margin), high + margin)
 
 
-def _y_axis(marks: Sequence[Mark]) -> Axis:
-    """Logarithmic if the values are positive and span more than a factor of ten; else from zero."""
+def _y_axis(marks: Sequence[Mark], floor: Estimate | None) -> Axis:
+    """Logarithmic if the values are positive and span more than a factor of ten; else from zero. It reaches up to a
+    floor above the marks, but not down to one below them, which would press them together."""
     least, most = min(m.kl for m in marks), max(m.kl for m in marks)
     low, high = min(m.kl_low for m in marks), max(m.kl_high for m in marks)
+    high = max(high, floor.value) if floor else high
     if least > 0 and most / least > 10:
         return Axis(max(low, least / 3) / 1.5, high * 1.5, log=True)
     margin = 0.1 * (high - min(low, 0.0)) or 1e-6

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from quantcurve.estimates import Figure
 from quantcurve.report import words
+from quantcurve.report.levels import levels
 from quantcurve.report.matrices import Matrix, matrices
 from quantcurve.report.notes import Section, sections
-from quantcurve.report.rows import COLUMNS, Column, Row, legend, levels, rows
+from quantcurve.report.rows import COLUMNS, Column, Row, legend, rows
 from quantcurve.results import RunResult
 
 if TYPE_CHECKING:
@@ -110,8 +112,12 @@ def _matrix_table(matrix: Matrix, start: int, stop: int) -> Table:
     for name in matrix.columns[start:stop]:
         made.add_column(Text(name), justify="right", overflow="fold")
     for row in matrix.rows:
-        made.add_row(Text(row.name), *(Text(words.spread(figure)) for figure in row.figures[start:stop]))
+        made.add_row(Text(row.name), *(Text(_cell(cell)) for cell in row.cells[start:stop]))
     return made
+
+
+def _cell(cell: Figure | str) -> str:
+    return cell if isinstance(cell, str) else words.spread(cell)
 
 
 def _section(section: Section) -> Group:

@@ -1,0 +1,137 @@
+"""The record of a run: which lane a variant is of, what the engine floor has no part in, and the run's key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factories import make_file, make_reference
+from factories_openvino import make_config
+from quantcurve import assemble
+from quantcurve.calibration import CalibrationResult
+from quantcurve.engines.base import OpenVinoRuntime, TokenScores
+from quantcurve.openvino_lane import Latencies
+from quantcurve.recipe import Recipe
+from quantcurve.recipe_openvino import FLOOR
+from quantcurve.records import EngineIdentity, ImatrixResult
+from quantcurve.results import ScreenEffort, ScreenVerdict, VariantResult
+from quantcurve.session import Session
+from quantcurve.stages import export, resolve, screen
+from quantcurve.stages.route import Route
+from quantcurve.stages.scoring import REFERENCE
+from quantcurve.stages.tokenize import TokensStep, Windowed
+from quantcurve.store import Store, key_of
+from quantcurve.texts import LoadedText
+
+RECIPE = Recipe.model_validate(
+    {
+        "name": "both",
+        "model": {"source": "tiny.gguf"},
+        "texts": [{"name": "docs", "source": "docs.txt"}],
+        "variants": {"gguf": ["Q8_0"], "openvino": ["INT8_ASYM", "INT4_SYM"]},
+        "benchmark": None,
+    }
+)
+INT8, INT4 = (v.label for v in RECIPE.variants.openvino)
+WINDOWS, TOKENS = 6, 8
+MADE_BY = EngineIdentity(name="llama.cpp", version="1", build="b", cpu_features="avx2")
+OPENVINO = EngineIdentity(name="OpenVINO", version="2", build="b", cpu_features="avx2")
+
+
+def make_scores(kl: float) -> TokenScores:
+    """Of a variant that is off by `kl` nats at every token, more or less."""
+    wobble = np.random.default_rng(round(1e9 * kl)).uniform(0.9, 1.1, (WINDOWS, TOKENS))
+    flat = np.ones((WINDOWS, TOKENS), np.float32)
+    top1 = np.zeros((WINDOWS, TOKENS), np.int32)
+    return TokenScores(2.0 + kl * wobble, flat, flat, flat, top1, kl=kl * wobble, overlap=flat)
+
+
+def make_screened(kl: dict[str, float], failed: dict[str, resolve.Failed]) -> screen.Screened:
+    verdict = ScreenVerdict(decision="keep", sentence="close enough")
+    return screen.Screened(
+        route=Route(np.arange(WINDOWS, dtype=np.int32), (WINDOWS,), whole=True),
+        reference=make_scores(0.0),
+        variants={name: make_scores(value) for name, value in kl.items()},
+        verdicts=dict.fromkeys(kl, verdict),
+        failed=failed,
+        configs=dict.fromkeys((REFERENCE, *kl), make_config()),
+        alpha=0.05,
+        effort=ScreenEffort(exhaustive=True, tokens=1, whole_tokens=1),
+    )
+
+
+def windowed() -> Windowed:
+    windows = np.zeros((WINDOWS, 2 * TOKENS), np.int32)
+    text = LoadedText("docs", "docs.txt", "", "0" * 64, 1)
+    step = TokensStep.model_construct(tokens=windows.size)
+    return Windowed(text, windows, np.full(WINDOWS, 30, np.int32), step)
+
+
+def assembled(kl: dict[str, float], failed: tuple[resolve.Failed, ...] = ()) -> dict[str, VariantResult]:
+    """Failed ones of OpenVINO failed in the screen, others were not made."""
+    irs = [export.Ir(name, Path(), make_file(100), OpenVinoRuntime(), None) for name in {**kl, INT4: None}]
+    unmade = [f for f in failed if f.name != INT4]
+    screened = make_screened(kl, {f.name: f for f in failed if f.name == INT4})
+    more = assemble.More({}, {}, Latencies())
+    found, _ = assemble.variants(RECIPE, [*unmade, *irs], [windowed()], screened, more, None)
+    return {v.name: v for v in found}
+
+
+def test_a_failed_variant_is_of_its_own_lane() -> None:
+    failed = tuple(resolve.Failed(name, "refused", "log") for name in ("Q8_0", FLOOR, INT4))
+    found = assembled({INT8: 0.01}, failed)
+    assert {v.name: (v.engine, v.status) for v in found.values()} == {
+        "Q8_0": ("llama.cpp", "failed"),
+        FLOOR: ("OpenVINO", "failed"),
+        INT8: ("OpenVINO", "measured"),
+        INT4: ("OpenVINO", "failed"),
+    }
+
+
+def test_the_engine_floor_has_no_part_in_front_and_ties() -> None:
+    """Its KL divergence is the least here and all files are of one size: it would dominate the rest."""
+    found = assembled({FLOOR: 1e-6, INT8: 0.01, INT4: 0.01})
+    assert found[FLOOR].verdict and not found[FLOOR].on_front and found[FLOOR].tied_with == ()
+    assert found[INT8].on_front and found[INT8].tied_with == (INT4,)
+    assert found[INT8].dominated_by == found[FLOOR].dominated_by == ()
+
+
+# ---- the key of a run ----
+
+
+def make_session(folder: Path, openvino: EngineIdentity | None = None, engine: EngineIdentity = MADE_BY) -> Session:
+    return Session(Store(folder), engine, 2, "cpu", folder, lambda event: None, openvino=openvino)
+
+
+def make_inputs(calibration: str | None = None, imatrix: str | None = None) -> assemble.Inputs:
+    model = make_reference()
+    step = resolve.ReferenceStep(file=model.file, precision="F16", provenance=model.provenance, is_source=True)
+    matrix = ImatrixResult.model_construct(content_hash=imatrix) if imatrix else None
+    drawn = CalibrationResult.model_construct(content_hash=calibration) if calibration else None
+    return assemble.Inputs(resolve.Reference(Path(), "tiny.gguf", step), [windowed()], None, drawn, matrix)
+
+
+def test_the_key_holds_all_that_determines_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = ["3.1"]
+    monkeypatch.setattr(export, "packages", lambda: (("nncf", versions[0]),))
+
+    def key(openvino: EngineIdentity | None = None, engine: EngineIdentity = MADE_BY, **inputs: str) -> str:
+        session = make_session(tmp_path, openvino, engine)
+        return key_of(assemble.run_key(RECIPE, session, make_inputs(**inputs), timed=False))
+
+    keys = [
+        key(),
+        key(engine=MADE_BY.model_copy(update={"build": "c"})),
+        key(OPENVINO),
+        key(OPENVINO.model_copy(update={"version": "3"})),
+        key(calibration="c"),
+        key(calibration="d"),
+        key(imatrix="c"),
+        key(imatrix="d"),
+    ]
+    versions[0] = "3.2"
+    keys.append(key(OPENVINO))
+    assert len(set(keys)) == len(keys)
+    assert key() == keys[0], "a package that no variant is made with is in the key"
