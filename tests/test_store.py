@@ -27,6 +27,7 @@ from quantcurve.stages.imatrix import ImatrixInputs
 from quantcurve.stages.resolve import ReferenceInputs, VariantInputs
 from quantcurve.stages.scoring import ScoreInputs
 from quantcurve.stages.tokenize import TokensInputs
+from quantcurve.stages.tokenizer_gate import FileHash
 from quantcurve.store import Store, default_folder, key_of, size_of
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -303,9 +304,10 @@ KEYS = (
     ScoreInputs(model_hash="h", reference_hash="h", windows_hash="h", config=CONFIG, engine=ENGINE),
     ImatrixInputs(model_hash="h", calibration_hash="h", name="n", config=CONFIG, engine=ENGINE),
     SpeedInputs(models=(TIMED,), config=CONFIG, workload=WORK, repetitions=3, machine=MACHINE),
-    ExportInputs(reference_hash="h", from_folder=False, packages=(("openvino", "1"),)),
+    ExportInputs(reference_hash="h", folder_hash="h", packages=(("openvino", "1"),)),
     CompressInputs(
         source_hash="h",
+        beside=(FileHash(name="n", content_hash="h"),),
         variant=OpenVinoVariant(weights="INT4_SYM", group_size=64, ratio=0.5),
         calibration_hash="h",
         packages=(("nncf", "1"),),

@@ -156,6 +156,7 @@ def own_arguments(variant: OpenVinoVariant, samples: int | None) -> dict[str, An
         variant: what to do.
         samples: number of calibration windows, if there are any; all are used.
     """
+    arguments: dict[str, Any]
     if is_described(variant):
         arguments = optimum_configuration(variant, samples).to_nncf_dict()
         arguments.pop("weight_only", None)
