@@ -51,6 +51,7 @@ def test_every_repetition_generates_the_same_number_of_tokens(folder, session, a
     model = as_model("OV", folder, session, attention=attention)
     found = genai.measure([model], WORKLOAD, session)["OV"]
     samples = found.samples
+    assert samples.attention_backend == attention
     assert samples.prompt_tokens == pytest.approx(40, abs=2) and samples.generated_tokens == 6
     assert len(samples.first_token_ms) == 3 and [len(t) for t in samples.token_ms] == [5, 5, 5]
     assert samples.load_ms > 0 and samples.throughput_tokens_per_s.mean > 0

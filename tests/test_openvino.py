@@ -20,8 +20,12 @@ from quantcurve.engines.child import Child
 from quantcurve.engines.opening import open_model
 from quantcurve.errors import BackendError, ModelFileError, RecipeError
 from quantcurve.recipe_openvino import WEIGHTS, LayerRule, OpenVinoVariant
-from quantcurve.records import ModelFile, Workload
-from quantcurve.store import Store
+from quantcurve.records import EngineIdentity, ModelFile, Workload
+from quantcurve.session import Session
+from quantcurve.stages import export
+from quantcurve.stages.resolve import Failed
+from quantcurve.stages.tokenizer_gate import FileHash
+from quantcurve.store import Store, key_of
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'quantcurve[openvino]'")
 pytest.importorskip("optimum.intel", reason="optimum-intel is not installed: pip install 'quantcurve[openvino]'")
@@ -84,7 +88,7 @@ class Bench:
         variant = OpenVinoVariant(**options)
         windows = self.windows if variant.data_aware else None
         with Child(name, self.folder / "log") as child:
-            child.call(openvino_compress.compress, ir, target, variant, windows, target / "statistics")
+            child.call(openvino_compress.compress, ir, target, variant, windows)
         return target
 
 
@@ -168,14 +172,17 @@ def test_a_quantised_cache_costs_something(bench: Bench, ir: Path):
     assert with_u8 > 10 * exact
 
 
-def test_an_uncompressed_export_pins_its_cache_and_a_compressed_one_does_not(bench: Bench, ir: Path):
-    compressed = bench.compressed(ir, "int8", weights="INT8_ASYM")
+def test_an_export_pins_its_cache_and_what_is_made_of_it_does_not(bench: Bench, ir: Path):
+    """Also what has the weights as they are: all variants run with the device's own cache."""
+    made = {weights: bench.compressed(ir, weights, weights=weights) for weights in ("INT8_ASYM", "F16", "F32")}
     found = {}
-    for name, path in (("plain", ir), ("compressed", compressed)):
+    for name, path in {"export": ir, **made}.items():
         model = open_model(path, CONFIG.of(OpenVinoRuntime()), name, bench.folder / "log")
         found[name] = model.effective_config.key_cache_precision
         model.close()
-    assert found == {"plain": "f16", "compressed": "u8"}
+    assert found == {"export": "f16", "INT8_ASYM": "u8", "F16": "u8", "F32": "u8"}
+    assert read_back(made["F32"]).types == read_back(ir).types
+    np.testing.assert_array_equal(bench.scores(made["F32"]).nll, bench.scores(ir).nll)
 
 
 FORMATS = [
@@ -186,6 +193,11 @@ FORMATS = [
     ({"weights": "INT4_SYM", "group_size": 64, "ratio": 0.5, "backup": "int8_sym"}, {"i4", "i8"}),
     ({"weights": "FP8_E4M3", "group_size": 64}, {"f8e4m3"}),
     ({"weights": "MXFP4"}, {"f4e2m1", "f8e4m3"}),
+    ({"weights": "INT4_SYM", "group_size": 64, "backup": "mxfp8_e4m3"}, {"i4", "f8e4m3"}),
+    ({"weights": "NF4", "group_size": 64, "backup": "fp8_e4m3", "awq": True}, {"nf4", "f8e4m3"}),
+    ({"weights": "FP8_E4M3", "group_size": 64, "backup": "int8_asym"}, {"f8e4m3", "u8"}),
+    ({"weights": "FP4", "group_size": 64, "ratio": 0.5}, {"f4e2m1", "f8e4m3"}),
+    ({"weights": "FP4", "group_size": 64, "ratio": 0.5, "sensitivity": "max_activation_variance"}, {"f8e4m3"}),
     ({"weights": "INT4_SYM", "group_size": 64, "awq": True, "scale_estimation": True}, {"i4", "u8"}),
     ({"weights": "INT4_SYM", "group_size": 64, "gptq": True}, {"i4", "u8"}),
     ({"weights": "INT4_SYM", "group_size": 64, "lora_correction": True}, {"i4", "u8"}),
@@ -202,6 +214,80 @@ def test_what_was_asked_for_is_in_the_file(bench: Bench, ir: Path, options: dict
     assert types <= found, found
     assert file.bits_per_weight < 20
     assert 0 <= bench.kl(path) < 1
+
+
+@pytest.mark.parametrize("weights", ["FP8_E4M3", "NVFP4"])
+def test_head_and_embedding_have_the_backup_unless_the_variant_is_for_all_layers(bench: Bench, ir: Path, weights: str):
+    from quantcurve.engines import openvino_ir
+
+    types = {}
+    for every in (False, True):
+        path = bench.compressed(ir, f"all-{every}", weights=weights, backup="int8_sym", all_layers=every)
+        apart = [c.type for c in openvino_ir.constants(path) if c.is_weights and "layers." not in c.name]
+        types[every] = set(apart)
+    assert types[False] == {"i8"} and "i8" not in types[True] and types[True]
+
+
+def a_session(folder: Path) -> Session:
+    engine = EngineIdentity(name="OpenVINO", version="0", build="0", cpu_features="")
+    return Session(Store(folder), engine, 2, "cpu", folder / "logs", lambda event: None, openvino=engine)
+
+
+def a_source(ir: Path, beside: tuple[FileHash, ...] = ()) -> export.Ir:
+    return export.Ir("source", ir, export.IrStep(file=read_back(ir), beside=beside), EXACT, None)
+
+
+def test_a_calibrated_variant_is_the_same_in_every_cache(tmp_path: Path, ir: Path, windows: Tokens):
+    """Nothing of where and when it was made is in it."""
+    variant = OpenVinoVariant(weights="INT4_SYM", group_size=64, ratio=0.5, awq=True, scale_estimation=True)
+    made = [
+        export.compress(a_source(ir), [variant], export.Calibration("1" * 64, windows), a_session(tmp_path / place))[0]
+        for place in ("a", "another")
+    ]
+    assert all(isinstance(m, export.Ir) for m in made), made
+    assert made[0].file == made[1].file
+    assert str(tmp_path) not in (made[0].path / "openvino_model.xml").read_text()
+    assert {p.name for p in made[0].path.iterdir()} <= {
+        *("openvino_model.xml", "openvino_model.bin", "openvino_config.json"),
+        *("inputs.json", "result.json", "contents.json"),
+    }
+
+
+def test_files_beside_an_ir_are_copied_and_in_the_key(tmp_path: Path, ir: Path):
+    entry, session = OpenVinoVariant(weights="INT8_SYM"), a_session(tmp_path)
+    config = FileHash(name="config.json", content_hash=session.store.hash_file(ir / "config.json"))
+    (made,) = export.compress(a_source(ir, (config,)), [entry], None, session)
+    assert isinstance(made, export.Ir) and made.step.beside == (config,)
+    changed = config.model_copy(update={"content_hash": "0" * 64})
+    keys = {key_of(export.compress_inputs(a_source(ir, b), entry, None)) for b in ((), (config,), (changed,))}
+    assert len(keys) == 3
+
+
+def test_a_disk_too_small_for_one_variant_takes_no_other_with_it(
+    tmp_path: Path, ir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source, session = a_source(ir), a_session(tmp_path)
+    free = source.file.weights * 3 // 4  # enough for 4 bits a weight, not for 8
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: type("Usage", (), {"free": free}))
+    entries = [OpenVinoVariant(weights=w, group_size=g) for w, g in (("INT8_SYM", None), ("F32", None), ("NF4", 64))]
+    int8, f32, nf4 = export.compress(source, entries, None, session)
+    assert isinstance(nf4, export.Ir)
+    for failed, times in ((int8, 1), (f32, 4)):
+        assert isinstance(failed, Failed)
+        assert f"the IR needs at least {times * source.file.weights / 1e6:,.0f} MB" in failed.reason
+        assert "quantcurve cache prune" in failed.reason
+
+
+@pytest.mark.parametrize("samples", [5, 300])
+@pytest.mark.parametrize("options", [{}, {"backup": "fp8_e4m3"}], ids=str)
+def test_nncf_is_told_to_use_every_calibration_window(samples: int, options: dict[str, str]):
+    from quantcurve.engines import openvino_compress
+
+    variant = OpenVinoVariant(weights="INT4_SYM", gptq=True, **options)
+    arguments = openvino_compress.own_arguments(variant, samples)
+    assert arguments["subset_size"] == samples
+    assert arguments["advanced_parameters"].gptq_params.subset_size == samples
+    assert arguments["advanced_parameters"].statistics_path is None
 
 
 def test_layers_have_the_format_of_the_first_rule_that_matches(bench: Bench, ir: Path):
@@ -237,6 +323,15 @@ def test_a_rule_without_effect_is_refused(bench: Bench, ir: Path, rules: tuple[d
 def test_a_group_that_no_layer_allows_is_refused_by_name(bench: Bench, ir: Path):
     with pytest.raises(BackendError, match=r"NNCF cannot compress it.*group size"):
         bench.compressed(ir, "odd", weights="INT4_SYM", group_size=96)
+
+
+def test_a_graph_that_openvino_cannot_read_is_refused_by_name(bench: Bench, ir: Path):
+    broken = bench.folder / "broken"
+    shutil.copytree(ir, broken)
+    graph = broken / "openvino_model.xml"
+    graph.write_text(graph.read_text().replace('type="MatMul"', 'type="NoSuchOperation"'))
+    with pytest.raises(BackendError, match=r"OV-INT8_SYM: OpenVINO cannot read .*openvino_model\.xml"):
+        bench.compressed(broken, "made", weights="INT8_SYM")
 
 
 def test_a_group_that_does_not_fit_is_adjusted_where_the_recipe_says_so(bench: Bench, ir: Path):
@@ -276,6 +371,38 @@ def test_a_model_that_transformers_does_not_know_is_refused_by_name(tmp_path: Pa
         child.call(openvino_export.export, tmp_path, tmp_path / "out")
 
 
+@pytest.mark.parametrize("config", ["[1, 2]", '{"model_type": "llama", "vocab_size": "many"}', "{"])
+def test_a_configuration_that_makes_no_sense_is_refused_by_name(tmp_path: Path, config: str):
+    """transformers raises what it likes then; never is it an error without a name."""
+    from quantcurve.engines import openvino_export
+
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "model.safetensors").write_bytes(bytes(16))
+    (tmp_path / "out").mkdir()
+    with (
+        Child("export", tmp_path / "log") as child,
+        pytest.raises(BackendError, match="transformers cannot load it: "),
+    ):
+        child.call(openvino_export.export, tmp_path, tmp_path / "out")
+
+
+def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from quantcurve.engines import openvino_export
+
+    small = LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
+    model = LlamaForCausalLM(small)
+    kept = {n: w for n, w in model.state_dict().items() if "down_proj" not in n}
+    model.save_pretrained(tmp_path, state_dict=kept)
+    (tmp_path / "out").mkdir()
+    with (
+        Child("export", tmp_path / "log") as child,
+        pytest.raises(BackendError, match=r"no weights for model\.layers\.0\.mlp\.down_proj\.weight"),
+    ):
+        child.call(openvino_export.export, tmp_path, tmp_path / "out")
+
+
 def nncf_refuses(variant: OpenVinoVariant) -> bool:
     """Whether nncf.compress_weights would, by its own checks before it touches the model."""
     import nncf
@@ -284,10 +411,7 @@ def nncf_refuses(variant: OpenVinoVariant) -> bool:
     from quantcurve.engines import openvino_compress
 
     try:
-        if variant.mode in openvino_compress.OPTIMUM:
-            arguments = openvino_compress.optimum_configuration(variant).to_nncf_dict()
-        else:
-            arguments = openvino_compress.plain_arguments(variant.mode, variant.group_size, variant, ())
+        arguments = openvino_compress.own_arguments(variant, 1 if variant.data_aware else None)
         known = {name: arguments.get(name) for name in check_user_compression_configuration.__annotations__}
         known.pop("return")
         known |= {"subset_size": 128, "dataset": [1] if variant.data_aware else None, "compression_format": None}
@@ -307,6 +431,9 @@ def nncf_refuses(variant: OpenVinoVariant) -> bool:
         {"all_layers": True},
         {"awq": True},
         {"backup": "int8_sym"},
+        {"backup": "mxfp8_e4m3"},
+        {"backup": "fp8_e4m3"},
+        {"ratio": 0.5, "sensitivity": "max_activation_variance"},
         {"gptq": True},
     ],
     ids=str,

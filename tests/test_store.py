@@ -309,7 +309,7 @@ KEYS = (
     ScoreInputs(model_hash="h", reference_hash="h", windows_hash="h", config=CONFIG, engine=ENGINE),
     ImatrixInputs(model_hash="h", calibration_hash="h", name="n", config=CONFIG, engine=ENGINE),
     SpeedInputs(models=(TIMED,), config=CONFIG, workload=WORK, repetitions=3, machine=MACHINE),
-    ExportInputs(reference_hash="h", from_folder=False, packages=(("openvino", "1"),)),
+    ExportInputs(reference_hash="h", folder_hash="h", packages=(("openvino", "1"),)),
     CalibrationInputs(
         reference_hash="h",
         mix="m",
@@ -351,6 +351,7 @@ KEYS = (
     ),
     CompressInputs(
         source_hash="h",
+        beside=(FileHash(name="n", content_hash="h"),),
         variant=OpenVinoVariant(weights="INT4_SYM", group_size=64, ratio=0.5),
         calibration_hash="h",
         packages=(("nncf", "1"),),

@@ -98,6 +98,6 @@ def write_wrong_tokenizer(model: Path, original: Path | None, folder: Path) -> N
     tokenizer_lanes.write_openvino(folder)
 
 
-def refuse_export(source: Path, target: Path) -> None:
+def refuse_export(source: Path, target: Path, original: Path | None = None) -> None:
     """In place of openvino_export.export."""
     raise BackendError(f"{source}: optimum-intel cannot export a model of type 'tiny'")

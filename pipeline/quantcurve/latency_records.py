@@ -67,6 +67,10 @@ class MeanStd(Frozen):
     std: float
 
 
+AttentionBackend = Literal["PA", "SDPA"]
+"""Paged attention, or the operation in the graph."""
+
+
 class GenAiSamples(Frozen):
     """What OpenVINO GenAI reports of its own generation (perf_metrics), over all repetitions."""
 
@@ -84,6 +88,8 @@ class GenAiSamples(Frozen):
     """Of every repetition: the time of every further token."""
     inference_ms: tuple[tuple[float, ...], ...]
     """Of every repetition: the model's share of the time of every token, the first one too."""
+    attention_backend: AttentionBackend | None = None
+    """That it took, as it printed; None if it did not say."""
 
 
 Agreement = Literal["agrees", "too noisy", "disagrees", "not checked"]

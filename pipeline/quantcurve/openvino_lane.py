@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from quantcurve.errors import BackendError
+from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.recipe import LoadedRecipe, Recipe, at
@@ -45,7 +45,8 @@ def export_checked(
 ) -> Exported | Failed | None:
     """The float32 IR if the recipe has OpenVINO variants, once its tokenizers are proved equal to llama.cpp's on the
     texts that are going to be measured. Calibration texts have no part in that: their ids come from llama.cpp alone.
-    A model that cannot be exported is `Failed`, since the other lane goes on.
+    A model that cannot be exported, or that memory or disk are too small for, is `Failed`, since the other lane goes
+    on.
 
     Raises:
         BackendError: a tokenizer differs.
@@ -55,11 +56,12 @@ def export_checked(
     try:
         with session.timed("export"), at(loaded, "model", "source"):
             source = export.export(reference, session)
-    except BackendError as error:
-        return Failed(FLOOR, error.message, str(error.log or session.log("export")))
+    except (BackendError, PrerequisiteError) as error:
+        return export.failed(FLOOR, error, session.log("export"))
     with session.timed(tokenizer_gate.STAGE), at(loaded, "model", "source"):
         content_hash = reference.step.file.content_hash
-        return Exported(source, tokenizer_gate.check(reference.path, content_hash, source.path, texts, session))
+        agreed = tokenizer_gate.check(reference.path, content_hash, source.path, texts, session, reference.folder)
+        return Exported(source, agreed)
 
 
 def compress(

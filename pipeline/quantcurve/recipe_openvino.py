@@ -23,6 +23,10 @@ FLOATS = ("FP8_E4M3", "FP4")
 WEIGHTS = (*UNCOMPRESSED, *INT8, *INTEGER_4_BIT, *LOOKUP, *MICROSCALING, *FLOATS)
 """F32 and F16 store the weights as they are; W4A8 is INT4_SYM with activations quantised to 8 bits as they come; the
 rest are modes of nncf.compress_weights."""
+BITS = {"F32": 32, "F16": 16} | dict.fromkeys((*INT8, "MXFP8_E4M3", "FP8_E4M3"), 8)
+"""Of a weight without its scale; those not named have 4."""
+METHODS = ("awq", "scale_estimation", "gptq", "lora_correction")
+"""Options of a variant that need calibration texts and change the weights."""
 DEFAULT_GROUP = 128
 """Of NNCF's formats below 8 bits, unless they fix another."""
 GROUP_SIZES = {"MXFP4": 32, "MXFP8_E4M3": 32, "NVFP4": 16}
@@ -111,7 +115,12 @@ class OpenVinoVariant(Frozen):
     def data_aware(self) -> bool:
         """Whether calibration texts are needed."""
         measured = self.sensitivity not in {None, "weight_quantization_error"}
-        return self.awq or self.scale_estimation or self.gptq or self.lora_correction or measured
+        return measured or any(getattr(self, method) for method in METHODS)
+
+    @property
+    def least_bits(self) -> int:
+        """Of a weight, without scales and without what is kept in more bits."""
+        return min(BITS.get(weights, 4) for weights in (self.weights, *(rule.weights for rule in self.layers)))
 
     @property
     def as_run(self) -> OpenVinoRuntime:
@@ -150,7 +159,7 @@ def refusal(variant: OpenVinoVariant) -> str | None:
     """Why NNCF 3.4 would refuse a variant after the model was loaded, or None
     (nncf/quantization/quantize_model.py, compress_weights; algorithms/weight_compression/algorithm.py,
     check_user_compression_configuration)."""
-    methods = [n for n in ("awq", "scale_estimation", "gptq", "lora_correction") if getattr(variant, n)]
+    methods = [n for n in METHODS if getattr(variant, n)]
     given = [n for n in ("group_size", "ratio", "backup", "sensitivity") if getattr(variant, n) is not None]
     options = methods + given + ["all_layers"] * variant.all_layers
     weights = variant.weights

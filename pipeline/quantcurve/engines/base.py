@@ -61,6 +61,11 @@ class OpenVinoRuntime(Frozen):
             )
         return self
 
+    def without_generation(self) -> OpenVinoRuntime:
+        """Without what only OpenVINO GenAI takes: nothing else that opens an IR can run another attention backend than
+        the one in the graph, so it is no part of what determines scores and times."""
+        return self.model_copy(update={"attention": None})
+
     def label(self) -> str:
         """As a part of a variant's name; empty for the CPU as it comes."""
         parts = (
@@ -110,7 +115,8 @@ class LlamaCppConfig(Frozen):
         """The same length and threads for a variant of either engine."""
         if isinstance(runtime, CacheTypes):
             return self.with_cache(runtime)
-        return OpenVinoConfig(threads=self.threads, window_tokens=self.window_tokens, runtime=runtime)
+        plain = runtime.without_generation()
+        return OpenVinoConfig(threads=self.threads, window_tokens=self.window_tokens, runtime=plain)
 
 
 EngineConfig = LlamaCppConfig | OpenVinoConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ from quantcurve.engines.base import OpenVinoConfig
 from quantcurve.engines.openvino_child import first_line, properties, require_device
 from quantcurve.engines.openvino_ir import check_weights
 from quantcurve.errors import BackendError, ModelFileError
-from quantcurve.latency_records import GenAiSamples, MeanStd
+from quantcurve.latency_records import AttentionBackend, GenAiSamples, MeanStd
 
 TOKENIZERS = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
 TEXT = "The river rises in the hills, passes three towns and an old mill, and reaches the sea in the evening. "
 """Repeated to make the prompt."""
+LOG_LEVEL = {"OPENVINO_LOG_LEVEL": "2"}
+"""From this level on GenAI prints what it has compiled (src/cpp/src/utils.cpp, print_compiled_model_properties)."""
+BACKENDS: dict[str, AttentionBackend] = {"Model: LLM with Paged Attention": "PA", "Model: Stateful LLM model": "SDPA"}
+"""What it prints then, by the attention backend."""
 
 
 def time_generation(
@@ -45,6 +50,7 @@ def time_generation(
 
 
 def _time(folder: Path, config: OpenVinoConfig, prompt_tokens: int, new_tokens: int, repetitions: int) -> GenAiSamples:
+    os.environ |= LOG_LEVEL
     import openvino_genai  # type: ignore[import-not-found, unused-ignore]
 
     pipeline = openvino_genai.LLMPipeline(folder, config.runtime.device, **_properties(config))
@@ -54,6 +60,16 @@ def _time(folder: Path, config: OpenVinoConfig, prompt_tokens: int, new_tokens: 
     )
     pipeline.generate([prompt], generation)
     return _samples([pipeline.generate([prompt], generation).perf_metrics for _ in range(repetitions)])
+
+
+def backend_in(printed: str) -> AttentionBackend | None:
+    """The attention backend that GenAI has taken, None if it did not say.
+
+    Args:
+        printed: what it printed while it loaded a model; where paged attention fails, it goes on with SDPA.
+    """
+    found = {printed.rfind(line): backend for line, backend in BACKENDS.items() if line in printed}
+    return found[max(found)] if found else None
 
 
 def _properties(config: OpenVinoConfig) -> dict[str, Any]:

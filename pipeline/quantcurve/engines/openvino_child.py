@@ -31,6 +31,8 @@ token (which takes six times as long); with u4 0.088 and 0.087."""
 ELEMENTWISE = frozenset({"Add", "Multiply", "Divide", "Tanh", "Convert", "Subtract"})
 """Operations that may stand between the head's matrix product and the logits (bias, scale, soft cap)."""
 PRECISION_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "u8": 1.0, "i8": 1.0, "u4": 0.5, "i4": 0.5}
+ATTENTION = "SDPA"
+"""Backend of attention of an IR that is run as it is; paged attention is OpenVINO GenAI's transformation of it."""
 
 
 class Model:
@@ -168,7 +170,7 @@ def effective(model: Model) -> OpenVinoEffective:
         key_cache_precision=key,
         value_cache_precision=value,
         dynamic_quantization_group=int(text("DYNAMIC_QUANTIZATION_GROUP_SIZE", "0")),
-        attention_backend=model.config.runtime.attention or "SDPA",
+        attention_backend=ATTENTION,
         context_tokens=model.config.window_tokens,
         cache_bytes_per_token=_cache_bytes_per_token(model.graph, key, value),
     )

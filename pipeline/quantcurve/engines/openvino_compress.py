@@ -1,11 +1,15 @@
 """Weight compression by NNCF; everything here runs inside a child process (see child.py).
 
-Options that optimum-intel's OVWeightQuantizationConfig has go through it, so that the folder says what it holds in the
-form that optimum-intel reads; the others go to nncf.compress_weights as they are.
+Variants that optimum-intel's OVWeightQuantizationConfig can describe go through it, so that the folder says what it
+holds in the form that optimum-intel reads; the others go to nncf.compress_weights as they are.
+
+NNCF gets no `statistics_path`: it writes that path into the graph, and reads what is there whatever it was collected
+on (nncf/openvino/quantization/quantize_model.py, compress_weights_impl).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,8 +22,8 @@ from optimum.intel import OVConfig, OVWeightQuantizationConfig
 from quantcurve.engines.base import Tokens
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
-from quantcurve.errors import BackendError, RecipeError
-from quantcurve.recipe_openvino import UNCOMPRESSED, LayerRule, OpenVinoVariant
+from quantcurve.errors import BackendError, QuantcurveError, RecipeError
+from quantcurve.recipe_openvino import INT8, METHODS, UNCOMPRESSED, LayerRule, OpenVinoVariant
 
 OPTIMUM = {
     "INT8_ASYM": ("int8", False),
@@ -31,51 +35,70 @@ OPTIMUM = {
     "MXFP4": ("mxfp4", False),
 }
 """Formats that optimum-intel has a configuration for: the type it gives them, and whether they are symmetric."""
-REFUSALS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    *(e for e in vars(nncf.errors).values() if isinstance(e, type) and issubclass(e, Exception)),
-)
+OPTIMUM_BACKUPS = (None, "none", "int8_sym", "int8_asym")
 CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
-def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Tokens | None, statistics: Path) -> None:
-    """Write a variant of an IR into a folder.
+def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Tokens | None) -> None:
+    """Write a variant of an IR into a folder; its KV cache is left to the device.
 
     Args:
         source: folder with the uncompressed IR.
         target: folder, there already.
         variant: what to do.
         windows: calibration tokens (n, T), if the variant needs any.
-        statistics: folder for the statistics that NNCF collects on them; of these windows and this model only.
 
     Raises:
         ModelFileError: the source is cut short or no IR.
         RecipeError: a rule for single layers matches none.
-        BackendError: NNCF refused, or the model to calibrate has inputs that are none of a language model's.
+        BackendError: NNCF refused, OpenVINO failed, or the model to calibrate has inputs that are none of a language
+            model's.
     """
     check_weights(source)
-    model = ov.Core().read_model(source / MODEL)
-    if variant.weights in UNCOMPRESSED:
+    with _refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
+        model = ov.Core().read_model(source / MODEL)
+    if variant.weights not in UNCOMPRESSED:
+        with _refusals(f"{variant.label}: NNCF cannot compress it"):
+            model = _compressed(model, source, variant, windows)
+    unpin_cache(model)
+    with _refusals(f"{variant.label}: the IR cannot be written"):
         ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
-        return
+        if is_described(variant) and not variant.layers:
+            OVConfig(quantization_config=optimum_configuration(variant, _count(windows))).save_pretrained(target)
+
+
+@contextlib.contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Whatever NNCF, optimum-intel and OpenVINO raise: their errors have no class in common."""
+    try:
+        yield
+    except QuantcurveError:
+        raise
+    except Exception as error:
+        raise BackendError(f"{what}: {str(error).strip() or type(error).__name__}") from error
+
+
+def _compressed(model: Any, source: Path, variant: OpenVinoVariant, windows: Tokens | None) -> Any:
     names = input_names(model)
     dataset = nncf.Dataset([feed(source, names, w[None], 0) for w in windows]) if windows is not None else None
-    calls = list(passes(model, variant, statistics if dataset else None))
-    try:
-        for arguments in calls:
-            model = nncf.compress_weights(model, dataset=dataset if arguments is calls[-1] else None, **arguments)
-    except REFUSALS as error:
-        raise BackendError(f"{variant.label}: NNCF cannot compress it: {str(error).strip()}") from error
-    unpin_cache(model)
-    ov.save_model(model, target / MODEL, compress_to_fp16=False)
-    if variant.mode in OPTIMUM and not variant.layers:
-        OVConfig(quantization_config=optimum_configuration(variant)).save_pretrained(target)
+    *rules, own = passes(model, variant, _count(windows))
+    for arguments in rules:
+        model = nncf.compress_weights(model, **arguments)
+    return nncf.compress_weights(model, dataset=dataset, **own)
 
 
-def passes(model: Any, variant: OpenVinoVariant, statistics: Path | None) -> Iterator[dict[str, Any]]:
+def _count(windows: Tokens | None) -> int | None:
+    return None if windows is None else len(windows)
+
+
+def passes(model: Any, variant: OpenVinoVariant, samples: int | None) -> Iterator[dict[str, Any]]:
     """Arguments of one nncf.compress_weights call after the other: one for each rule, then the variant's own for the
     rest. NNCF has no map from layers to formats; a call leaves alone what an earlier one did.
+
+    Args:
+        model: uncompressed.
+        variant: what to do.
+        samples: number of calibration windows, if there are any; they are for the last call.
 
     Raises:
         RecipeError: a rule matches no layer.
@@ -85,18 +108,28 @@ def passes(model: Any, variant: OpenVinoVariant, statistics: Path | None) -> Ite
     for rule in variant.layers:
         if rule.weights not in UNCOMPRESSED:
             others = [node for node, name in layers.items() if assigned.get(name) != rule]
-            yield plain_arguments(rule.weights, rule.group_size, variant, others)
+            yield rule_arguments(rule, variant) | _without(others)
     kept = [node for node, name in layers.items() if name in assigned and assigned[name].weights in UNCOMPRESSED]
-    arguments = _optimum_arguments(variant, statistics) if variant.mode in OPTIMUM else None
-    if arguments is None:
-        arguments = plain_arguments(variant.mode, variant.group_size, variant, kept)
-    elif kept:
-        arguments["ignored_scope"] = nncf.IgnoredScope(names=kept, validate=False)
-    yield arguments
+    yield own_arguments(variant, samples) | _without(kept)
 
 
-def optimum_configuration(variant: OpenVinoVariant, statistics: Path | None = None) -> OVWeightQuantizationConfig:
-    """A variant as optimum-intel describes it, without its rules for single layers."""
+def _without(nodes: Sequence[str]) -> dict[str, Any]:
+    return {"ignored_scope": nncf.IgnoredScope(names=list(nodes), validate=False)} if nodes else {}
+
+
+def is_described(variant: OpenVinoVariant) -> bool:
+    """Whether optimum-intel has a configuration for a variant
+    (optimum/intel/openvino/configuration.py, OVWeightQuantizationConfig.post_init)."""
+    return variant.mode in OPTIMUM and variant.backup in OPTIMUM_BACKUPS
+
+
+def optimum_configuration(variant: OpenVinoVariant, samples: int | None) -> OVWeightQuantizationConfig:
+    """A variant as optimum-intel describes it, without its rules for single layers.
+
+    Args:
+        variant: one that `is_described`.
+        samples: number of calibration windows, if there are any; optimum-intel would take 128 at most.
+    """
     dtype, symmetric = OPTIMUM[variant.mode]
     return OVWeightQuantizationConfig(
         bits=8 if dtype == "int8" else 4,
@@ -111,32 +144,56 @@ def optimum_configuration(variant: OpenVinoVariant, statistics: Path | None = No
         gptq=variant.gptq or None,
         lora_correction=variant.lora_correction or None,
         backup_precision=variant.backup,
-        statistics_path=str(statistics) if statistics else None,
+        num_samples=samples,
         group_size_fallback=None if dtype == "int8" else variant.group_size_fallback,
     )
 
 
-def _optimum_arguments(variant: OpenVinoVariant, statistics: Path | None) -> dict[str, Any]:
-    arguments = optimum_configuration(variant, statistics).to_nncf_dict()
-    return {name: value for name, value in arguments.items() if name != "weight_only"}
+def own_arguments(variant: OpenVinoVariant, samples: int | None) -> dict[str, Any]:
+    """Arguments of nncf.compress_weights for the layers that no rule names.
+
+    Args:
+        variant: what to do.
+        samples: number of calibration windows, if there are any; all are used.
+    """
+    arguments: dict[str, Any]
+    if is_described(variant):
+        arguments = optimum_configuration(variant, samples).to_nncf_dict()
+        arguments.pop("weight_only", None)
+    else:
+        arguments = {
+            "mode": nncf.CompressWeightsMode(variant.mode.lower()),
+            "ratio": variant.ratio,
+            "group_size": variant.group_size,
+            "all_layers": variant.all_layers or None,
+            "sensitivity_metric": nncf.SensitivityMetric(variant.sensitivity) if variant.sensitivity else None,
+            "backup_mode": nncf.BackupMode(variant.backup) if variant.backup else None,
+            **{method: True for method in METHODS if getattr(variant, method)},
+        }
+    if variant.weights not in INT8:
+        arguments["advanced_parameters"] = _advanced(variant, samples)
+    return arguments | ({"subset_size": samples} if samples else {})
 
 
-def plain_arguments(
-    mode: str, group_size: int | None, variant: OpenVinoVariant, ignored: Sequence[str]
-) -> dict[str, Any]:
-    """Arguments of nncf.compress_weights for one format, all layers but the ignored ones."""
-    arguments: dict[str, Any] = {"mode": nncf.CompressWeightsMode(mode.lower())}
-    if ignored:
-        arguments["ignored_scope"] = nncf.IgnoredScope(names=list(ignored), validate=False)
-    if mode.startswith("INT8"):
+def rule_arguments(rule: LayerRule, variant: OpenVinoVariant) -> dict[str, Any]:
+    """Arguments of nncf.compress_weights for the layers of one rule, the head and the embedding among them."""
+    arguments: dict[str, Any] = {"mode": nncf.CompressWeightsMode(rule.weights.lower())}
+    if rule.weights in INT8:
         return arguments
-    fallback = nncf.GroupSizeFallbackMode(variant.group_size_fallback)
-    arguments["advanced_parameters"] = nncf.AdvancedCompressionParameters(group_size_fallback_mode=fallback)
-    arguments["group_size"] = group_size
+    arguments["advanced_parameters"] = _advanced(variant, None)
+    arguments["group_size"] = rule.group_size
     arguments["all_layers"] = True
-    if variant.backup and mode == variant.mode:
+    if variant.backup and rule.weights == variant.mode:
         arguments["backup_mode"] = nncf.BackupMode(variant.backup)
     return arguments
+
+
+def _advanced(variant: OpenVinoVariant, samples: int | None) -> nncf.AdvancedCompressionParameters:
+    """GPTQ has a number of windows of its own, 128 if it is not told; the other methods work on what was collected."""
+    return nncf.AdvancedCompressionParameters(
+        group_size_fallback_mode=nncf.GroupSizeFallbackMode(variant.group_size_fallback),
+        gptq_params=nncf.AdvancedGPTQParameters(subset_size=samples) if samples else nncf.AdvancedGPTQParameters(),
+    )
 
 
 def layer_names(model: Any) -> dict[str, str]:

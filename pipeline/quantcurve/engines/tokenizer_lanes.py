@@ -19,6 +19,8 @@ from quantcurve.errors import BackendError, ModelFileError
 OPENVINO_TOKENIZER, OPENVINO_DETOKENIZER = "openvino_tokenizer.xml", "openvino_detokenizer.xml"
 SHORT, BATCH = 2_000, 256
 NO_TOKEN = "(no token of this vocabulary)"
+UNREADABLE = "put a tokenizer.json beside it, give the model as a GGUF file, or leave out variants.openvino"
+"""What to do about a Hugging Face folder's tokenizer."""
 
 
 def write_tokenizer(model: Path, original: Path | None, folder: Path) -> None:
@@ -30,13 +32,19 @@ def write_tokenizer(model: Path, original: Path | None, folder: Path) -> None:
         folder: to write to, there already.
 
     Raises:
-        ModelFileError: no equal tokenizer is known for this vocabulary, or transformers cannot load the original one.
+        ModelFileError: no equal tokenizer is known for this vocabulary, or transformers cannot load the original one,
+            or not in the form of the tokenizers library.
         BackendError: OpenVINO's converter refused it.
     """
     if original is None:
         gguf_tokenizer.save(model, folder)
     else:
-        _transformers(original).save_pretrained(folder)
+        _loaded(original, UNREADABLE).save_pretrained(folder)
+        if not (folder / gguf_tokenizer.TOKENIZER).is_file():
+            raise ModelFileError(
+                f"{original}: its tokenizer is none of the tokenizers library, and transformers cannot make it one; "
+                f"{UNREADABLE}"
+            )
     write_openvino(folder)
 
 
@@ -169,15 +177,19 @@ def _batches(texts: list[str]) -> Iterator[list[str]]:
 
 @lru_cache(maxsize=1)
 def _transformers(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
     if not (folder / gguf_tokenizer.TOKENIZER).is_file():
         raise ModelFileError(f"{folder / gguf_tokenizer.TOKENIZER}: no such file; export the model again")
+    return _loaded(folder, "export the model again")
+
+
+def _loaded(folder: Path, advice: str) -> Any:
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # tokenizers raises no class of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelFileError(f"{folder}: transformers cannot load its tokenizer: {reason}") from error
+        raise ModelFileError(f"{folder}: transformers cannot load its tokenizer: {reason}; {advice}") from error
 
 
 @lru_cache(maxsize=1)

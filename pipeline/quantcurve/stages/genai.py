@@ -29,7 +29,7 @@ PACKAGE = "openvino-genai"
 class GenAiInputs(Frozen):
     """Key of one folder's figures."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     content_hash: str
     tokenizer_hash: str
     config: OpenVinoConfig
@@ -102,6 +102,7 @@ def _generate(model: Model, inputs: GenAiInputs, session: Session, _: Path) -> G
 
     work = inputs.workload
     with Child(model.name, session.log(f"{model.name}.genai")) as child:
-        return child.call(
+        samples = child.call(
             genai.time_generation, model.path, inputs.config, work.prompt_tokens, work.new_tokens, work.repetitions
         )
+        return samples.model_copy(update={"attention_backend": genai.backend_in(child.log_since_start())})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +14,13 @@ from quantcurve.errors import BackendError, printable
 
 BEFORE, AFTER = 3, 8
 """Tokens shown before and from the first that differs."""
-ADVICE = (
-    "nothing was measured, because a model would get other tokens than the reference does; give the model as a "
-    "Hugging Face folder, whose own tokenizer is taken, or leave out variants.openvino"
+UNMEASURED = "nothing was measured, because a model would get other tokens than the reference does"
+FOR_A_FILE = "give the model as a Hugging Face folder, whose own tokenizer is taken, or leave out variants.openvino"
+FOR_A_FOLDER = (
+    "the tokenizer in {original} is not the one that its conversion to GGUF wrote down: see whether its tokenizer "
+    "files belong together, give the model as a GGUF file, whose vocabulary is taken, or leave out variants.openvino"
 )
+"""What to do, by where the model came from."""
 
 
 class NamedText(NamedTuple):
@@ -94,12 +98,13 @@ def compare(lanes: Sequence[Lane], texts: Sequence[NamedText]) -> Comparison:
     return Comparison(tokens, None)
 
 
-def error(difference: Difference, how: str) -> BackendError:
+def error(difference: Difference, how: str, original: Path | None = None) -> BackendError:
     """The difference as an error.
 
     Args:
         difference: what was found.
         how: what the lanes had been told to do.
+        original: Hugging Face folder that the tokenizer was taken from, if the model came as one.
     """
     a, b = difference.expected, difference.found
     width = max(len(a.lane), len(b.lane)) + 1
@@ -108,7 +113,7 @@ def error(difference: Difference, how: str) -> BackendError:
         f"    {shortened(difference.string)!r}\n"
         f"  at token {difference.position}:\n"
         + "".join(f"    {ids.lane + ':':{width}} {_shown(ids)}\n" for ids in (a, b))
-        + f"  {ADVICE}"
+        + f"  {UNMEASURED}; {FOR_A_FOLDER.format(original=original) if original else FOR_A_FILE}"
     )
 
 

@@ -56,7 +56,12 @@ class GateInputs(Frozen):
 
 
 def check(
-    reference: Path, reference_hash: str, folder: Path, texts: Sequence[LoadedText], session: Session
+    reference: Path,
+    reference_hash: str,
+    folder: Path,
+    texts: Sequence[LoadedText],
+    session: Session,
+    original: Path | None = None,
 ) -> TokenizersResult:
     """Compare llama.cpp, transformers and OpenVINO on whole texts and on the adversarial strings.
 
@@ -69,6 +74,7 @@ def check(
         folder: with the tokenizer as transformers and OpenVINO read it (see tokenizer_lanes.write_tokenizer).
         texts: that are going to be measured.
         session: the run's.
+        original: Hugging Face folder that the tokenizer was taken from, for the advice where two differ.
 
     Raises:
         BackendError: two differ; the message has the first string and both lists of tokens.
@@ -76,7 +82,8 @@ def check(
     """
     session.progress(Event(STAGE, 0, 1, "tokenizers"))
     inputs = gate_inputs(reference_hash, folder, texts, session)
-    step, _ = session.make(STAGE, inputs, TokenizersResult, partial(_make, reference, folder, texts, session))
+    work = partial(_make, reference, folder, texts, session, original)
+    step, _ = session.make(STAGE, inputs, TokenizersResult, work)
     session.progress(Event(STAGE, 1, 1, "done"))
     return step
 
@@ -96,7 +103,12 @@ def gate_inputs(reference_hash: str, folder: Path, texts: Sequence[LoadedText], 
 
 
 def _make(
-    reference: Path, folder: Path, texts: Sequence[LoadedText], session: Session, draft: Path
+    reference: Path,
+    folder: Path,
+    texts: Sequence[LoadedText],
+    session: Session,
+    original: Path | None,
+    draft: Path,
 ) -> TokenizersResult:
     # OpenVINO's Python binding cuts NULs off the end of a text.
     named = [NamedText(text.name, text.content.rstrip("\0")) for text in texts]
@@ -106,7 +118,7 @@ def _make(
         for parse, how in ((False, AS_TEXT), (True, PARSED)):
             comparison = compare(_lanes(truth, other, reference, folder, parse), named)
             if comparison.difference:
-                raise error(comparison.difference, how)
+                raise error(comparison.difference, how, original)
             tokens = tokens or comparison.tokens
     return TokenizersResult(lanes=LANES, strings=len(named), tokens=tokens)
 
