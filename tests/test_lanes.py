@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +21,11 @@ from quantcurve.records import OpenVinoEffective
 from quantcurve.report import folder as run_folder
 from quantcurve.report.markdown import markdown
 from quantcurve.results import RunResult, VariantResult
-from quantcurve.run import Where, run
+from quantcurve.run import Where, open_session, run
+from quantcurve.session import Session
+from quantcurve.stages import export
+from quantcurve.stages.resolve import Reference, resolve
+from quantcurve.store import key_of
 from test_report import printed
 from tiny import write_texts, write_tiny_llama
 
@@ -161,7 +167,7 @@ def test_markdown_and_json_have_it_too(finished: RunResult, tmp_path: Path) -> N
 
 def test_a_folder_of_the_store_has_all_that_genai_loads(finished: RunResult, work: Path) -> None:
     folders = [p.parent for p in (work / "cache" / "artifacts" / "compress").glob("*/openvino_model.xml")]
-    assert len(folders) == 2
+    assert len(folders) == 3
     for place in folders:
         assert {"openvino_tokenizer.xml", "openvino_detokenizer.xml", "config.json"} <= {
             p.name for p in place.iterdir()
@@ -194,3 +200,48 @@ def test_a_model_that_cannot_be_exported_leaves_the_other_lane(work: Path, plant
     said = {v.name: str(v.failure) for v in result.variants}
     assert "cannot export a model of type 'tiny'" in said["OV-reference"]
     assert said["OV-F32"] == "OV-reference, which it is made from, could not be exported"
+
+
+def test_a_disk_too_small_for_the_ir_leaves_the_other_lane(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for quantised files of the reference, F16, not for its weights in float32."""
+    size = (work / "tiny.gguf").stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=size // 4))
+    result = run(load(work / "recipe.yaml"), Where(threads=2, cache=work / "cache", force=frozenset({"export"})))
+    by_status = {v.name: v.status for v in result.variants}
+    assert by_status == {"Q8_0": "measured", "Q4_0+imatrix": "measured"} | dict.fromkeys(LANE, "failed")
+    said = next(str(v.failure) for v in result.variants if v.name == "OV-reference")
+    assert "MB free, the IR needs at least" in said and "to mend it: quantcurve cache prune" in said
+
+
+def test_a_folders_own_tokenizer_is_in_the_key(finished: RunResult, work: Path, tmp_path: Path) -> None:
+    reference, session, folder = a_reference(work, tmp_path)
+    keys = []
+    for text in ("{}", '{"eos_token": "x"}'):
+        (folder / "tokenizer_config.json").write_text(text)
+        keys.append(key_of(export.export_inputs(reference._replace(folder=folder), session)))
+    keys.append(key_of(export.export_inputs(reference, session)))
+    assert len(set(keys)) == 3
+
+
+def test_a_file_that_transformers_cannot_read_gives_way_to_the_folder(
+    finished: RunResult, work: Path, tmp_path: Path, planted: pytest.MonkeyPatch
+) -> None:
+    from quantcurve.engines import openvino_export, tokenizer_lanes
+
+    planted.setattr(openvino_export, "export", tiny_ir.refuse_files)
+    planted.setattr(tokenizer_lanes, "write_tokenizer", tiny_ir.no_tokenizer)
+    reference, session, folder = a_reference(work, tmp_path)
+    with pytest.raises(BackendError, match="is a file"):
+        export.export(reference, session)
+    found = export.export(reference._replace(folder=folder), session)
+    assert found.step.weights_from == "folder"
+    assert (found.path / "openvino_model.xml").is_file()
+
+
+def a_reference(work: Path, place: Path) -> tuple[Reference, Session, Path]:
+    """The finished run's reference with an empty store, and the exported IR of that run as a folder."""
+    known = open_session(Where(threads=2, cache=work / "cache"), openvino_too=True)
+    reference = resolve(load(work / "recipe.yaml").recipe.model, work, known)
+    session = open_session(Where(threads=2, cache=place / "cache"), openvino_too=True)
+    exported = next((work / "cache" / "artifacts" / "export").glob("*/openvino_model.xml")).parent
+    return reference, session, Path(shutil.copytree(exported, place / "folder"))

@@ -386,6 +386,19 @@ def test_a_configuration_that_makes_no_sense_is_refused_by_name(tmp_path: Path, 
         child.call(openvino_export.export, tmp_path, tmp_path / "out")
 
 
+def test_the_files_weights_go_with_the_folders_configuration(tmp_path: Path, tiny_model: Path, ir: Path):
+    from quantcurve.engines import openvino_export
+
+    original, out = tmp_path / "original", tmp_path / "out"
+    original.mkdir()
+    out.mkdir()
+    shutil.copyfile(ir / "config.json", original / "config.json")
+    with Child("export", tmp_path / "log") as child:
+        child.call(openvino_export.export, tiny_model, out, original)
+    assert (out / "openvino_model.bin").read_bytes() == (ir / "openvino_model.bin").read_bytes()
+    assert str(tmp_path) not in (out / "config.json").read_text() + (out / "openvino_model.xml").read_text()
+
+
 def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path):
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -101,3 +101,17 @@ def write_wrong_tokenizer(model: Path, original: Path | None, folder: Path) -> N
 def refuse_export(source: Path, target: Path, original: Path | None = None) -> None:
     """In place of openvino_export.export."""
     raise BackendError(f"{source}: optimum-intel cannot export a model of type 'tiny'")
+
+
+def refuse_files(source: Path, target: Path, original: Path | None = None) -> None:
+    """In place of openvino_export.export: it takes folders alone, which have an IR already."""
+    import shutil
+
+    if source.is_file():
+        raise BackendError(f"{source} is a file")
+    for path in source.glob("openvino_model.*"):
+        shutil.copyfile(path, target / path.name)
+
+
+def no_tokenizer(model: Path, original: Path | None, folder: Path) -> None:
+    """In place of tokenizer_lanes.write_tokenizer."""
