@@ -149,7 +149,7 @@ def _compress_steps(recipe: Recipe, sizes: Sizes, known: Known) -> Iterator[Plan
             stage="compress",
             what=variant.label,
             cached=variant.label in known.models,
-            disk_bytes=int(weights * BITS[variant.weights] / 8) if variant.weights != "F32" else 0,
+            disk_bytes=int(weights * BITS[variant.weights] / 8),
             seconds=weights / (DATA_AWARE_WEIGHTS_PER_S if variant.data_aware else COMPRESS_WEIGHTS_PER_S),
             note=width_refusal(variant, export.widths(sizes.tensors, variant)) or "",
         )

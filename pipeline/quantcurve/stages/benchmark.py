@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from quantcurve import machine
-from quantcurve.engines.base import LlamaCppConfig, Runtime
+from quantcurve.engines.base import CacheTypes, LlamaCppConfig, Runtime
 from quantcurve.engines.opening import Opened, open_model
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import BackendError
@@ -102,9 +102,8 @@ def speed_inputs(recipe: Recipe, bench: Benchmark, models: Sequence[Model], sess
     """Key of the benchmark of these models."""
 
     def key(model: Model) -> TimedModel:
-        return TimedModel(
-            content_hash=model.content_hash, runtime=model.runtime, engine=session.engine_of(model.runtime)
-        )
+        runtime = model.runtime if isinstance(model.runtime, CacheTypes) else model.runtime.without_generation()
+        return TimedModel(content_hash=model.content_hash, runtime=runtime, engine=session.engine_of(runtime))
 
     return SpeedInputs(
         models=tuple(key(m) for m in models),

@@ -111,7 +111,7 @@ def timing_config(model: Model, plan: LatencyPlan, session: Session) -> OpenVino
     """How a model is opened."""
     assert isinstance(model.runtime, OpenVinoRuntime)
     longest = max(plan.contexts) + plan.decode_steps
-    return OpenVinoConfig(threads=session.threads, window_tokens=longest, runtime=model.runtime)
+    return OpenVinoConfig(threads=session.threads, window_tokens=longest, runtime=model.runtime.without_generation())
 
 
 def latency_inputs(model: Model, plan: LatencyPlan, number: int, session: Session) -> LatencyInputs:
