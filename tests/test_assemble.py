@@ -71,7 +71,10 @@ def windowed() -> Windowed:
 
 def assembled(kl: dict[str, float], failed: tuple[resolve.Failed, ...] = ()) -> dict[str, VariantResult]:
     """Failed ones of OpenVINO failed in the screen, others were not made."""
-    irs = [export.Ir(name, Path(), export.IrStep(file=make_file(100), beside=()), OpenVinoRuntime(), None) for name in {**kl, INT4: None}]
+    irs = [
+        export.Ir(name, Path(), export.IrStep(file=make_file(100), beside=()), OpenVinoRuntime(), None)
+        for name in {**kl, INT4: None}
+    ]
     unmade = [f for f in failed if f.name != INT4]
     screened = make_screened(kl, {f.name: f for f in failed if f.name == INT4})
     more = assemble.More({}, {}, Latencies())
