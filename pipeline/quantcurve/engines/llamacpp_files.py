@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,19 +35,15 @@ def holds_bf16(path: Path) -> bool:
 
 def vocabulary_size(path: Path) -> int:
     """Number of tokens of the file's vocabulary."""
-    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
-    size = int(lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(model)))
-    lc.llama_model_free(model)
-    return size
+    with _vocabulary(path) as model:
+        return int(lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(model)))
 
 
 def first_token(path: Path) -> int | None:
     """The BOS token if the file's vocabulary wants every sequence to begin with it."""
-    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
-    vocab = lc.llama_model_get_vocab(model)
-    bos = int(lc.llama_vocab_bos(vocab)) if lc.llama_vocab_get_add_bos(vocab) else None
-    lc.llama_model_free(model)
-    return bos
+    with _vocabulary(path) as model:
+        vocab = lc.llama_model_get_vocab(model)
+        return int(lc.llama_vocab_bos(vocab)) if lc.llama_vocab_get_add_bos(vocab) else None
 
 
 def check_vocabulary(path: Path, vocab: Any) -> None:
@@ -77,21 +75,34 @@ def tokenize(path: Path, texts: list[str], parse_special: bool = False) -> list[
         ModelFileError: the vocabulary cannot be loaded, or nothing can be scored with it.
     """
     read_header(path)
-    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
-    vocab = lc.llama_model_get_vocab(model)
-    try:
+    with _vocabulary(path) as model:
+        vocab = lc.llama_model_get_vocab(model)
         check_vocabulary(path, vocab)
-        return [_tokenize(vocab, text.encode(), parse_special) for text in texts]
+        return [token_ids(vocab, text, parse_special) for text in texts]
+
+
+@contextmanager
+def _vocabulary(path: Path) -> Iterator[Any]:
+    """A model with its vocabulary alone, freed at the end of the block."""
+    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
+    try:
+        yield model
     finally:
         lc.llama_model_free(model)
 
 
-def _tokenize(vocab: Any, text: bytes, parse_special: bool) -> Tokens:
-    room = len(text) + 8
+def token_ids(vocab: Any, text: str, parse_special: bool) -> Tokens:
+    """Ids of a whole text by an open vocabulary; `parse_special` as in `tokenize`.
+
+    Raises:
+        BackendError: llama.cpp makes more tokens than the text has bytes.
+    """
+    raw = text.encode()
+    room = len(raw) + 8
     buffer = (lc.llama_token * room)()
-    count = lc.llama_tokenize(vocab, text, len(text), buffer, room, True, parse_special)
+    count = lc.llama_tokenize(vocab, raw, len(raw), buffer, room, True, parse_special)
     if count < 0:
-        raise BackendError(f"llama_tokenize needs {-count} tokens for {len(text)} bytes")
+        raise BackendError(f"llama_tokenize needs {-count} tokens for {len(raw)} bytes")
     return np.ctypeslib.as_array(buffer)[:count].astype(np.int32)
 
 
@@ -115,9 +126,8 @@ def chat_facts(path: Path) -> ChatFacts:
         ModelFileError: the vocabulary cannot be loaded, or nothing can be scored with it.
     """
     read_header(path)
-    model = load(path, LlamaCppConfig(threads=1, window_tokens=1), vocab_only=True)
-    vocab = lc.llama_model_get_vocab(model)
-    try:
+    with _vocabulary(path) as model:
+        vocab = lc.llama_model_get_vocab(model)
         check_vocabulary(path, vocab)
         size = lc.llama_vocab_n_tokens(vocab)
         template = lc.llama_model_chat_template(model, None)
@@ -130,8 +140,6 @@ def chat_facts(path: Path) -> ChatFacts:
             eos_text=_text(vocab, lc.llama_vocab_eos(vocab), size),
             control={i: _text(vocab, i, size) for i in range(size) if lc.llama_vocab_get_attr(vocab, i) & special},
         )
-    finally:
-        lc.llama_model_free(model)
 
 
 def _text(vocab: Any, token: int, size: int) -> str:

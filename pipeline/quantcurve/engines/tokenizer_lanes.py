@@ -87,17 +87,10 @@ def llamacpp(model: Path, texts: list[str], parse_special: bool) -> list[Tokens]
     import llama_cpp as lc
 
     from quantcurve.engines.gguf_vocabulary import loaded
+    from quantcurve.engines.llamacpp_files import token_ids
 
     vocab = lc.llama_model_get_vocab(loaded(model))
-    found = []
-    for raw in (text.encode() for text in texts):
-        room = len(raw) + 8
-        buffer = (lc.llama_token * room)()
-        count = lc.llama_tokenize(vocab, raw, len(raw), buffer, room, True, parse_special)
-        if count < 0:
-            raise BackendError(f"{model}: llama_tokenize needs {-count} tokens for {len(raw)} bytes")
-        found.append(np.ctypeslib.as_array(buffer)[:count].astype(np.int32))
-    return found
+    return [token_ids(vocab, text, parse_special) for text in texts]
 
 
 def llamacpp_pieces(model: Path, ids: list[int]) -> list[str]:
