@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 PUBLIC_DATA = Path(os.environ.get("QUANTCURVE_PUBLIC_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts() -> None:
+    """Tests send Ctrl-C to themselves and to commands, also where the suite runs as a job in the background, which
+    shells start to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -198,7 +198,7 @@ def test_interrupt_says_how_to_go_on_and_leaves_no_child(recipe: LoadedRecipe, t
     os.killpg(process.pid, signal.SIGINT)
     rest = process.stderr.read()
     process.stderr.close()
-    assert process.wait(30) == 130
+    assert process.wait(30) == 130, rest
     assert "run the same command again" in rest
     time.sleep(0.2)
     assert not any((Store().folder / "tmp").iterdir())

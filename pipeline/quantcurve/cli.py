@@ -6,13 +6,13 @@ the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries 
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
 from quantcurve.console import (
@@ -33,7 +33,6 @@ from quantcurve.console import (
     print_version,
     say,
     show,
-    terminate,
     traceback_text,
     watched,
 )
@@ -250,7 +249,7 @@ def main() -> None:
     from quantcurve.errors import QuantcurveError
 
     verbose = bool({"-v", "--verbose"} & set(sys.argv))
-    signal.signal(signal.SIGTERM, terminate)
+    interrupts.install()
     try:
         app()
     except QuantcurveError as error:

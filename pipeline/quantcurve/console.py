@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quantcurve import interrupts
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from quantcurve.recipe import LoadedRecipe
     from quantcurve.results import RunResult
-    from quantcurve.session import Progress
+    from quantcurve.session import Event, Progress
 
-BUG, INTERRUPTED, TERMINATED = 70, 130, 143
+BUG, INTERRUPTED = 70, 130
 
 
 class Device(StrEnum):
@@ -56,11 +58,6 @@ DeviceOption = Annotated[Device, typer.Option(help="Where engines compute.")]
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of the store.  [default: $QUANTCURVE_CACHE or the user's cache]")
 ]
-
-
-def terminate(number: int, frame: object) -> None:
-    """End as after Ctrl-C: engines are stopped and temporary folders removed."""
-    sys.exit(TERMINATED)
 
 
 def print_version(wanted: bool) -> None:
@@ -137,13 +134,21 @@ def crash_log() -> str:
 
 @contextmanager
 def watched(quiet: bool, verbose: bool) -> Iterator[Progress]:
-    """Progress as bars on a terminal, as lines elsewhere, or none."""
+    """Progress as bars on a terminal, as lines elsewhere, or none. Each of its events is also a place to end a run."""
     from quantcurve.report.progress import bars, lines, nothing
 
     if quiet:
-        yield nothing
+        yield _checked(nothing)
     elif sys.stderr.isatty() and not verbose:
         with bars() as progress:
-            yield progress
+            yield _checked(progress)
     else:
-        yield lines(verbose)
+        yield _checked(lines(verbose))
+
+
+def _checked(progress: Progress) -> Progress:
+    def show(event: Event) -> None:
+        interrupts.check()
+        progress(event)
+
+    return show

@@ -113,8 +113,8 @@ class Draft:
 
     def __enter__(self) -> Path:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
         try:
+            self._lock.acquire()
             if self._taken:
                 self._taken.rename(self.path)
             else:
