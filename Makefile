@@ -13,7 +13,7 @@ setup:
 	@tools/setup_env.sh
 
 demo: setup
-	$(VENV)/quantcurve run recipes/smollm2-135m.yaml
+	$(VENV)/quantcurve run recipes/smollm2-135m-openvino.yaml
 
 test: setup
 	$(VENV)/python -m pytest -m "not slow"
@@ -31,11 +31,13 @@ lint: setup
 readme: setup
 	$(VENV)/cog -r -I tools README.md
 
-# Pins every package anew, without llama-cpp-python, which requirements-native.lock pins.
+# Pins every package anew, without llama-cpp-python and torch, which files of their own pin, and without torchvision,
+# which optimum-intel declares and the language models' path never imports. With UV_FIND_LINKS naming a folder with
+# PyTorch's build for CPUs, its packages for GPUs stay out.
 lock:
-	$(VENV)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --no-annotate --unsafe-package llama-cpp-python \
-	  --extra demo --extra dev --output-file requirements.lock pyproject.toml
+	$(VENV)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --upgrade \
+	  --no-emit-package llama-cpp-python --no-emit-package torch --no-emit-package torchvision \
+	  --extra demo --extra dev --extra openvino --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist

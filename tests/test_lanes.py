@@ -202,6 +202,19 @@ def test_a_model_that_cannot_be_exported_leaves_the_other_lane(work: Path, plant
     assert said["OV-F32"] == "OV-reference, which it is made from, could not be exported"
 
 
+def test_a_calibration_set_that_empties_costs_only_the_variants_that_need_it(
+    finished: RunResult, work: Path, tmp_path: Path
+) -> None:
+    write_texts(tmp_path)
+    text = (work / "recipe.yaml").read_text().replace("source: own.txt", "source: docs.txt")  # what is measured on
+    (tmp_path / "recipe.yaml").write_text(text[: text.index("benchmark:")] + "benchmark: null\n")
+    result = run(load(tmp_path / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
+    said = {v.name: str(v.failure) for v in result.variants if v.status == "failed"}
+    assert list(said) == ["Q4_0+imatrix", "calibrated", "odd"]
+    assert "none of its" in said["calibrated"] and said["calibrated"] == said["Q4_0+imatrix"]
+    assert len([v for v in result.variants if v.status == "measured"]) == 4
+
+
 def test_a_disk_too_small_for_the_ir_leaves_the_other_lane(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for quantised files of the reference, F16, not for its weights in float32."""
     size = (work / "tiny.gguf").stat().st_size

@@ -138,6 +138,12 @@ def test_the_floor_is_in_the_picture_and_clear_of_names(floor_kl: float) -> None
     assert not any(place.box.overlap(label.box) for place in variant_labels(drawn, None))
 
 
+def test_the_floor_of_a_model_that_only_its_folder_gives_is_more_than_the_engines() -> None:
+    text = said(with_variant(make_lane_run(floor_kl=2e-8), FLOOR, weights_from="folder"))
+    assert "the model's folder in float32" in text and "what the reference's rounding to F16 costs" in text
+    assert "the reference's weights in float32" not in text
+
+
 def test_a_floor_below_the_marks_does_not_press_them_together() -> None:
     assert scene(make_lane_run(floor_kl=1e-8)).y == scene(make_lane_run(floor_kl=0.01)).y
 

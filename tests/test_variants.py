@@ -212,7 +212,6 @@ def refused(work: Path, tmp_path: Path, old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("source: own.txt", "source: docs.txt", "calibration: calibration source own: none of its"),
         ("long_context_tokens: 256", "long_context_tokens: 65536", "no text has 2 windows of 65536 tokens"),
         ("blk\\.1\\.", "blk\\.7\\.", "variants.gguf: tensor rule"),
         ("type: Q8_0}", "type: Q8_K}", "unknown tensor type (got 'Q8_K'); did you mean"),
@@ -228,6 +227,18 @@ def test_mistakes_are_named(work: Path, tmp_path: Path, old: str, new: str, word
     text = refused(work, tmp_path, old, new)
     assert words in text
     assert "recipe.yaml:" in text
+
+
+def test_a_calibration_set_that_empties_costs_only_the_variants_that_need_it(work: Path, tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    text = (work / "recipe.yaml").read_text().replace("source: own.txt", "source: docs.txt")  # what is measured on
+    (tmp_path / "recipe.yaml").write_text(text[: text.index("benchmark:")] + "benchmark: null\n")
+    result = run(load(tmp_path / "recipe.yaml"), Where(threads=2, cache=work / "cache"))
+    failures = {v.name: v.failure for v in result.variants if v.status == "failed"}
+    assert list(failures) == ["IQ2_XXS+imatrix"]
+    said = str(failures["IQ2_XXS+imatrix"])
+    assert "recipe.yaml:" in said and "calibration: calibration source own: none of its" in said
+    assert result.calibration is None and result.imatrix is None
 
 
 def test_a_file_of_importances_that_the_user_has(finished: RunResult, work: Path, tmp_path: Path) -> None:

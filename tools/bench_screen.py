@@ -120,7 +120,6 @@ def early(bench: Bench) -> None:
     """Section early: the whole text, really run by quantcurve; llama.cpp's side really or by its seconds a window."""
     options = bench.options
     recipe = bench.recipe(options.early_windows, exhaustive=False)
-    bench.quantcurve(recipe, "early", force=None)  # windows of the whole text into the store
     costs = []
     with run.DiskPeak(bench.cache / "tmp") as peak:
         costs = [bench.quantcurve(recipe, "early").wall_s for _ in range(options.early_runs)]

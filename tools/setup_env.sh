@@ -19,7 +19,7 @@ fi
 [ -n "$python" ] || fail "no Python 3.11 or later found" "apt-get install python3.11 python3.11-venv"
 "$python" -c 'import ensurepip' 2>/dev/null || fail "$python cannot make virtual environments" "apt-get install python3-venv"
 
-lock_hash=$(cat requirements.lock requirements-native.lock pyproject.toml tools/setup_env.sh | sha256sum | cut -c1-16)
+lock_hash=$(cat requirements.lock requirements-native.lock requirements-torch.lock pyproject.toml tools/setup_env.sh | sha256sum | cut -c1-16)
 stamp=".venv/installed-$lock_hash"
 [ -f "$stamp" ] && exit 0
 
@@ -46,6 +46,8 @@ if ! ls "$wheels"/*.whl >/dev/null 2>&1; then
   mv "$draft" "$wheels"
 fi
 "${pip[@]}" install --quiet --no-deps --force-reinstall "$wheels"/*.whl
+echo "setup: installing PyTorch (a build for CPUs is enough: PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS can name one)" >&2
+"${pip[@]}" install --quiet -r requirements-torch.lock
 "${pip[@]}" install --quiet --no-deps --no-build-isolation -e .
 rm -f .venv/installed-*
 touch "$stamp"

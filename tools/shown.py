@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "tests" / "data" / "demo" / "results.json"
 """results.json of a `make demo`, kept so that the shown table can be checked without running it."""
+TWO_BY_TWO = ROOT / "tests" / "data" / "kv" / "results.json"
 RACES = ROOT / "tests" / "data" / "race"
 """What tools/bench_screen.py wrote with --json."""
 
@@ -44,6 +45,35 @@ def demo_table() -> str:
     rows = "\n".join(row.rstrip() for row in sink.getvalue().rstrip().splitlines())
     machine = f"{run.machine.processor}, {run.machine.logical_cores} cores, {run.machine.system}"
     return f"Measured by `make demo` on {machine}:\n\n```console\n$ make demo\n{rows}\n```\n"
+
+
+def two_by_two() -> str:
+    """Weights and KV cache of the recorded run in a 2 x 2, and a sentence on whether the losses add."""
+    from quantcurve.estimates import Estimate
+    from quantcurve.report import words
+    from quantcurve.report.folder import load
+
+    run = load(TWO_BY_TWO)
+    found = [(v, f) for v in run.variants if isinstance(v.kv_cache, tuple) for f in v.kv_cache]
+    lines = [
+        "| Variant | Context | Windows | Weights alone | Cache alone | Both | Interaction |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for variant, figures in found:
+        cells = (figures.kl_weights_alone, figures.kl_cache_alone, figures.kl_both, figures.interaction_kl)
+        shown = " | ".join(words.bounds(cell) for cell in cells)
+        lines.append(f"| {variant.name} | {figures.context_tokens} | {figures.windows} | {shown} |")
+    interactions = [f.interaction_kl for _, f in found]
+    known = [i for i in interactions if isinstance(i, Estimate)]
+    adding, more = sum(i.low <= 0 <= i.high for i in known), sum(i.low > 0 for i in known)
+    sentence = (
+        f"Of {len(known)} interactions {adding} have an interval with 0 in it, so that the losses add as far as the "
+        f"data tell; in {more} weights and cache lose more together than apart, in {len(known) - adding - more} less."
+    )
+    machine = f"{run.machine.processor}, {run.machine.logical_cores} cores"
+    engine = f"{run.engine.name} {run.engine.version}"
+    head = f"Mean KL divergence from the reference with an F16 cache, nats [95 % interval]; {engine}, {machine}:"
+    return "\n".join([head, "", *lines, "", sentence]) + "\n"
 
 
 def race_table() -> str:

@@ -182,6 +182,7 @@ def _judged(item: Made, found: _Found) -> VariantResult:
         scoring_config=screened.configs[item.name],
         timing_config=timed.configs.get(item.name) if timed else None,
         kv_cache=more.caches.get(item.name, ()),
+        weights_from=item.step.weights_from if isinstance(item, export.Ir) else "reference",
         loss_split=more.splits.get(item.name),
         latency=more.latencies.benchmark_app.get(item.name),
         genai=more.latencies.genai.get(item.name),

@@ -65,7 +65,7 @@ def export_checked(
 
 
 def compress(
-    loaded: LoadedRecipe, exported: Exported | Failed | None, calibrated: Calibrated | None, session: Session
+    loaded: LoadedRecipe, exported: Exported | Failed | None, calibrated: Calibrated | Failed | None, session: Session
 ) -> list[export.Ir | Failed]:
     """The float32 IR and all variants made from it."""
     if exported is None:
@@ -74,7 +74,7 @@ def compress(
         reason = f"{FLOOR}, which it is made from, could not be exported"
         return [exported, *(Failed(v.label, reason, exported.log) for v in loaded.recipe.variants.openvino)]
     with session.timed("compress"), at(loaded, "variants", "openvino"):
-        calibration = calibration_of(calibrated)
+        calibration = calibrated if isinstance(calibrated, Failed) else calibration_of(calibrated)
         return [
             exported.source,
             *export.compress(exported.source, loaded.recipe.variants.openvino, calibration, session),

@@ -28,7 +28,9 @@ BITS = {"F32": 32, "F16": 16} | dict.fromkeys((*INT8, "MXFP8_E4M3", "FP8_E4M3"),
 METHODS = ("awq", "scale_estimation", "gptq", "lora_correction")
 """Options of a variant that need calibration texts and change the weights."""
 DEFAULT_GROUP = 128
-"""Of NNCF's formats below 8 bits, unless they fix another."""
+"""Of NNCF's formats below 8 bits, unless they fix another or are in WHOLE_CHANNEL."""
+WHOLE_CHANNEL = ("CB4",)
+"""Formats below 8 bits that have one scale a channel unless the recipe says another group."""
 GROUP_SIZES = {"MXFP4": 32, "MXFP8_E4M3": 32, "NVFP4": 16}
 """Group sizes that a format fixes."""
 W4A8_GROUP = 32
@@ -189,7 +191,8 @@ def width_refusal(variant: OpenVinoVariant, widths: Mapping[str, int]) -> str | 
     """
     if variant.weights in (*UNCOMPRESSED, *INT8) or variant.group_size_fallback != "error":
         return None
-    group = GROUP_SIZES.get(variant.weights, variant.group_size or DEFAULT_GROUP)
+    default = -1 if variant.weights in WHOLE_CHANNEL else DEFAULT_GROUP
+    group = GROUP_SIZES.get(variant.weights, variant.group_size or default)
     odd = [name for name, width in widths.items() if group > 0 and width % group]
     if not odd:
         return None

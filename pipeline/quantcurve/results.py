@@ -186,6 +186,9 @@ class VariantResult(Frozen):
     timing_config: EffectiveConfig | None = None
     kv_cache: tuple[CacheFigures, ...] | Missing = ()
     """At the recipe's two context lengths; empty where the cache is F16."""
+    weights_from: Literal["reference", "folder"] = "reference"
+    """Of the engine floor: whether its weights are those of the reference's file, or those of the Hugging Face folder
+    that the reference was converted from, unrounded."""
     loss_split: LossSplit | Missing | None = None
     """Of an OpenVINO variant."""
     latency: VariantLatency | Missing | None = None

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from quantcurve import assemble, machine, openvino_lane
 from quantcurve.calibration_items import Offered, load_offered
 from quantcurve.engines import llamacpp, openvino
-from quantcurve.errors import RecipeError
+from quantcurve.errors import BackendError, RecipeError
 from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Recipe, Windows, at
 from quantcurve.results import RunResult
 from quantcurve.session import Event, Progress, Session
@@ -111,8 +111,8 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | N
         reference,
         windowed,
         exported.tokenizers if isinstance(exported, openvino_lane.Exported) else None,
-        calibrated.result if calibrated else None,
-        matrix.result if matrix else None,
+        calibrated.result if isinstance(calibrated, calibrate.Calibrated) else None,
+        matrix.result if isinstance(matrix, imatrix.Matrix) else None,
     )
     return assemble.record(loaded, session, inputs, screened, timed, variants, warnings)
 
@@ -137,29 +137,40 @@ def needs_calibration(recipe: Recipe) -> bool:
 
 def _calibrated(
     loaded: LoadedRecipe, offered: Offered | None, reference: resolve.Reference, session: Session
-) -> calibrate.Calibrated | None:
-    """The calibration set, if a variant needs one."""
+) -> calibrate.Calibrated | resolve.Failed | None:
+    """The calibration set, if a variant needs one. Where too little is left of its texts it is `Failed`, with the
+    variants that need it."""
     if offered is None:
         return None
     recipe = loaded.recipe
-    with session.timed("calibrate"), at(loaded, "calibration"):
-        return calibrate.calibrate(offered, recipe.calibration, recipe.seed, reference, session)
+    try:
+        with session.timed("calibrate"), at(loaded, "calibration"):
+            return calibrate.calibrate(offered, recipe.calibration, recipe.seed, reference, session)
+    except RecipeError as error:
+        return resolve.Failed("calibration", str(error), str(session.log("calibration")))
 
 
 def _matrix(
-    loaded: LoadedRecipe, calibrated: calibrate.Calibrated | None, reference: resolve.Reference, session: Session
-) -> imatrix.Matrix | None:
-    """The importance matrix, if a variant wants one."""
+    loaded: LoadedRecipe,
+    calibrated: calibrate.Calibrated | resolve.Failed | None,
+    reference: resolve.Reference,
+    session: Session,
+) -> imatrix.Matrix | resolve.Failed | None:
+    """The importance matrix, if a variant wants one. One that cannot be computed is `Failed`, with those variants."""
     recipe = loaded.recipe
     if not any(v.imatrix for v in recipe.variants.gguf):
         return None
     if recipe.imatrix.file:
         with session.timed("imatrix"), at(loaded, "imatrix", "file"):
             return imatrix.read(loaded.path.parent / Path(recipe.imatrix.file).expanduser(), session)
-    assert calibrated
-    with session.timed("imatrix"):
-        config = session.scoring_config(recipe.engine, recipe.calibration.window_tokens)
-        return imatrix.compute(reference, calibrated, config, session)
+    if calibrated is None or isinstance(calibrated, resolve.Failed):
+        return calibrated
+    config = session.scoring_config(recipe.engine, recipe.calibration.window_tokens)
+    try:
+        with session.timed("imatrix"):
+            return imatrix.compute(reference, calibrated, config, session)
+    except BackendError as error:
+        return resolve.Failed("imatrix", error.message, str(error.log))
 
 
 def _contexts(

@@ -89,8 +89,10 @@ def _latency(timed: list[tuple[VariantResult, VariantLatency]]) -> Matrix:
 
 def _genai(generated: list[tuple[VariantResult, GenAiLatency]]) -> Matrix:
     samples = generated[0][1].samples
+    backends = sorted({found.samples.attention_backend or "not told" for _, found in generated})
     heading = (
-        f"OpenVINO GenAI's own figures: {samples.prompt_tokens} prompt tokens, {samples.generated_tokens} new ones"
+        f"OpenVINO GenAI's own figures: {samples.prompt_tokens} prompt tokens, {samples.generated_tokens} new ones, "
+        f"attention backend {words.listed(backends)}"
     )
     columns = ("time to first token (ms)", "time per output token (ms)", "tokens/s, mean ± standard deviation")
     rows = tuple(

@@ -20,7 +20,11 @@ def openvino_sentences(run: RunResult) -> tuple[str, ...]:
     if run.openvino is None:
         return ()
     variants = [v for v in run.variants if v.engine == "OpenVINO"]
-    sentences = [f"By {run.openvino.name} {run.openvino.version}.", *_tokenizers(run), *_floor(variants)]
+    sentences = [
+        f"By {run.openvino.name} {run.openvino.version}.",
+        *_tokenizers(run),
+        *_floor(variants, run.reference.name),
+    ]
     sentences += [s for v in variants for s in _of_variant(v)]
     sentences += _latency(variants)
     return tuple(words.plain(s) for s in sentences)
@@ -34,14 +38,24 @@ def _tokenizers(run: RunResult) -> Iterator[str]:
         )
 
 
-def _floor(variants: Sequence[VariantResult]) -> Iterator[str]:
-    kl = next((kl_mean(v.overall) for v in variants if v.name == FLOOR), None)
-    if isinstance(kl, Estimate):
+def _floor(variants: Sequence[VariantResult], reference: str) -> Iterator[str]:
+    floor = next((v for v in variants if v.name == FLOOR), None)
+    kl = kl_mean(floor.overall) if floor else None
+    if floor is None or not isinstance(kl, Estimate):
+        return
+    bounds = f"{kl.value:.2g} [{kl.low:.2g}, {kl.high:.2g}] nats"
+    if floor.weights_from == "reference":
         yield (
-            f"Engine floor: {FLOOR} is the reference's weights in float32, run exactly; its KL divergence of "
-            f"{kl.value:.2g} [{kl.low:.2g}, {kl.high:.2g}] nats is what the two engines "
-            "differ by. It is no variant to choose: it stands on no front, and pick leaves it out."
+            f"Engine floor: {FLOOR} is the reference's weights in float32, run exactly; its KL divergence of {bounds} "
+            "is what the two engines differ by."
         )
+    else:
+        yield (
+            f"Engine floor: {FLOOR} is the model's folder in float32, run exactly, since transformers does not read "
+            f"the reference's file; its KL divergence of {bounds} is what the two engines differ by and what the "
+            f"reference's rounding to {reference} costs."
+        )
+    yield "It is no variant to choose: it stands on no front, and pick leaves it out."
 
 
 def _latency(variants: Sequence[VariantResult]) -> Iterator[str]:

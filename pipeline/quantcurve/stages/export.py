@@ -139,10 +139,10 @@ def _floor(folder: Path, step: IrStep) -> Ir:
 
 
 def compress(
-    source: Ir, entries: Sequence[OpenVinoVariant], calibration: Calibration | None, session: Session
+    source: Ir, entries: Sequence[OpenVinoVariant], calibration: Calibration | Failed | None, session: Session
 ) -> list[Ir | Failed]:
-    """Every variant's IR; one that NNCF refuses, or that memory or disk are too small for, is `Failed`, the others go
-    on.
+    """Every variant's IR; one that NNCF refuses, that memory or disk are too small for, or that needs a calibration set
+    that failed, is `Failed`, the others go on.
 
     Raises:
         RecipeError: a rule for single layers matches none.
@@ -150,8 +150,11 @@ def compress(
     made: list[Ir | Failed] = []
     for i, entry in enumerate(entries):
         session.progress(Event("compress", i, len(entries), entry.label))
+        if isinstance(calibration, Failed) and entry.data_aware:
+            made.append(calibration._replace(name=entry.label))
+            continue
         try:
-            made.append(_made(source, entry, calibration, session))
+            made.append(_made(source, entry, None if isinstance(calibration, Failed) else calibration, session))
         except (BackendError, PrerequisiteError) as error:
             made.append(failed(entry.label, error, session.log(entry.label)))
     session.progress(Event("compress", len(entries), len(entries), "done"))

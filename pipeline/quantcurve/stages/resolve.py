@@ -141,9 +141,10 @@ def variant_inputs(
 
 
 def quantize(
-    reference: Reference, entries: Sequence[GgufVariant], matrix: Matrix | None, session: Session
+    reference: Reference, entries: Sequence[GgufVariant], matrix: Matrix | Failed | None, session: Session
 ) -> list[Variant | Failed]:
-    """Write every variant; one that llama.cpp refuses is `Failed`, the others go on.
+    """Write every variant; one that llama.cpp refuses, or that needs a matrix that failed, is `Failed`, the others go
+    on.
 
     Raises:
         RecipeError: a rule for single tensors matches none.
@@ -151,18 +152,25 @@ def quantize(
     made: list[Variant | Failed] = []
     for i, entry in enumerate(entries):
         session.progress(Event("quantize", i, len(entries), entry.label))
-        matrix_hash = matrix.result.content_hash if matrix else None
-        inputs = variant_inputs(entry, reference.step.file.content_hash, matrix_hash, session.engine)
+        if isinstance(matrix, Failed) and entry.imatrix:
+            made.append(matrix._replace(name=entry.label))
+            continue
         try:
-            step, artifact = session.make(
-                "quantize", inputs, VariantStep, partial(_quantize, reference.path, entry, matrix, session)
-            )
-            made.append(Variant(entry, artifact.folder / "model.gguf", step))
+            made.append(_variant(reference, entry, None if isinstance(matrix, Failed) else matrix, session))
         except BackendError as error:
             reason = error.message.removeprefix(f"{entry.type}: ").removeprefix(f"{entry.label}: ")
             made.append(Failed(entry.label, reason, str(session.log(entry.label))))
     session.progress(Event("quantize", len(entries), len(entries), "done"))
     return made
+
+
+def _variant(reference: Reference, entry: GgufVariant, matrix: Matrix | None, session: Session) -> Variant:
+    matrix_hash = matrix.result.content_hash if matrix else None
+    inputs = variant_inputs(entry, reference.step.file.content_hash, matrix_hash, session.engine)
+    step, artifact = session.make(
+        "quantize", inputs, VariantStep, partial(_quantize, reference.path, entry, matrix, session)
+    )
+    return Variant(entry, artifact.folder / "model.gguf", step)
 
 
 def model_file(header: GgufHeader, path: Path, content_hash: str, fallbacks: Sequence[Fallback] = ()) -> ModelFile:
