@@ -47,7 +47,7 @@ if ! ls "$wheels"/*.whl >/dev/null 2>&1; then
 fi
 "${pip[@]}" install --quiet --no-deps --force-reinstall "$wheels"/*.whl
 echo "setup: installing PyTorch (a build for CPUs is enough: PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS can name one)" >&2
-"${pip[@]}" install --quiet -r requirements-torch.lock
+"${pip[@]}" install --quiet --no-warn-conflicts -r requirements-torch.lock
 "${pip[@]}" install --quiet --no-deps --no-build-isolation -e .
 rm -f .venv/installed-*
 touch "$stamp"
