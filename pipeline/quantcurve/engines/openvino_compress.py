@@ -105,9 +105,9 @@ def passes(
     """Arguments of one nncf.compress_weights call after the other: the variant's own for the layers that no rule
     names, then one for each rule. NNCF has no map from layers to formats.
 
-    The rules come last, since AWQ changes weights of neighbours, which may be a rule's: NNCF would change their
-    integers (nncf/quantization/algorithms/weight_compression/awq.py, apply). A call is told to ignore all that is not
-    its own: NNCF would compress again what is in FP8 (algorithm.py, SUPPORTED_DATA_TYPES).
+    The rules come last, so that activations are measured on the uncompressed model. A call is told to ignore all that
+    is not its own: NNCF takes FP8 weights for uncompressed ones (nncf/quantization/algorithms/weight_compression/
+    algorithm.py, SUPPORTED_DATA_TYPES).
 
     Args:
         model: uncompressed.

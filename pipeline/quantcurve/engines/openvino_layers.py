@@ -53,6 +53,8 @@ class Layer(NamedTuple):
     weights: Constant
     scale: str | None
     """Element type of the scales, if there are any."""
+    fed_by: tuple[str, ...] = ()
+    """Products whose output, multiplied by something, is its input, by the graph's names."""
 
     @property
     def format(self) -> str:
@@ -109,8 +111,16 @@ def _layer(node: Element, inputs: Mapping[str, Mapping[int, Element]]) -> Layer 
         if len(weights.shape) > 1 and weights.shape[axis] > 1:
             scale = next((c.type for c in found if c.name.endswith("/scale")), None)
             short = name.removeprefix("__module.").partition("/")[0]
-            return Layer(short, name, kind == "Gather", axis, weights, scale)
+            return Layer(short, name, kind == "Gather", axis, weights, scale, _fed_by(node, 1 - port, inputs))
     return None
+
+
+def _fed_by(node: Element, port: int, inputs: Mapping[str, Mapping[int, Element]]) -> tuple[str, ...]:
+    source = inputs[node.get("id", "")].get(port)
+    if source is None or source.get("type") != "Multiply":
+        return ()
+    factors = inputs[source.get("id", "")].values()
+    return tuple(factor.get("name", "") for factor in factors if factor.get("type") == "MatMul")
 
 
 def _weight_ports(node: Element) -> Sequence[tuple[int, int]]:

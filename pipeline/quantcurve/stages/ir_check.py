@@ -44,7 +44,33 @@ def check_rules(found: Sequence[Layer], entries: Sequence[OpenVinoVariant]) -> N
 
 def refusal(found: Sequence[Layer], entry: OpenVinoVariant) -> str | None:
     """Why NNCF would refuse a variant of the float32 IR with these layers, or None."""
-    return width_refusal(entry, widths(found, entry.layers))
+    return width_refusal(entry, widths(found, entry.layers)) or _awq_refusal(found, entry)
+
+
+def _awq_refusal(found: Sequence[Layer], entry: OpenVinoVariant) -> str | None:
+    """AWQ scales a layer's inputs by changing the weights of the product that they come from, and looks its statistics
+    up among the layers that it compresses itself (nncf/quantization/algorithms/weight_compression/awq.py, apply)."""
+    if not entry.awq or entry.ratio not in {None, 1}:
+        return None
+    ruled = rule_of_constant(found, entry.layers)
+    own = _format(entry.mode, entry.group_size).group
+    out = {f.node: f for f in found if f.constant in ruled or _unmeasured(entry, f.columns, own)}
+    for layer in found:
+        before = next((out[node] for node in layer.fed_by if node in out), None)
+        if before and layer.node not in out:
+            why = "a layer rule gives it" if before.constant in ruled else "its width leaves it in"
+            return (
+                f"awq changes the weights of {before.name} along with those of {layer.name}, and {why} another format: "
+                "let both have the same, or leave awq out"
+            )
+    return None
+
+
+def _unmeasured(entry: OpenVinoVariant, columns: int, group: int) -> bool:
+    """Whether NNCF keeps a layer as it is, and so collects no statistics for it."""
+    if not _left_out(entry, columns, group):
+        return False
+    return entry.group_size_fallback == "ignore" or entry.backup == "none"
 
 
 def fallbacks(source: Sequence[Layer], made: Sequence[Layer], entry: OpenVinoVariant) -> tuple[Fallback, ...]:
