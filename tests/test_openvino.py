@@ -19,7 +19,7 @@ from quantcurve.engines.base import (
 from quantcurve.engines.child import Child
 from quantcurve.engines.opening import open_model
 from quantcurve.errors import BackendError, ModelFileError, RecipeError
-from quantcurve.recipe_openvino import WEIGHTS, LayerRule, OpenVinoVariant
+from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
 from quantcurve.records import EngineIdentity, ModelFile, Workload
 from quantcurve.session import Session
 from quantcurve.stages import export
@@ -202,6 +202,7 @@ FORMATS = [
     ({"weights": "INT4_SYM", "group_size": 64, "gptq": True}, {"i4", "u8"}),
     ({"weights": "INT4_SYM", "group_size": 64, "lora_correction": True}, {"i4", "u8"}),
     ({"weights": "W4A8", "group_size": 64}, {"i4", "u8"}),
+    ({"weights": "CB4"}, {"u4", "u8"}),
     ({"weights": "F16"}, {"f16"}),
 ]
 
@@ -416,47 +417,81 @@ def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path):
         child.call(openvino_export.export, tmp_path, tmp_path / "out")
 
 
-def nncf_refuses(variant: OpenVinoVariant) -> bool:
-    """Whether nncf.compress_weights would, by its own checks before it touches the model."""
-    import nncf
-    from nncf.quantization.algorithms.weight_compression.algorithm import check_user_compression_configuration
-
-    from quantcurve.engines import openvino_compress
-
-    try:
-        arguments = openvino_compress.own_arguments(variant, 1 if variant.data_aware else None)
-        known = {name: arguments.get(name) for name in check_user_compression_configuration.__annotations__}
-        known.pop("return")
-        known |= {"subset_size": 128, "dataset": [1] if variant.data_aware else None, "compression_format": None}
-        check_user_compression_configuration(**known)
-    except (nncf.ValidationError, nncf.ParameterNotSupportedError, ValueError):
-        return True
-    return False
+def test_what_nncf_refuses_costs_no_other_variant_and_is_never_started(tmp_path: Path, ir: Path):
+    entries = [OpenVinoVariant(weights="INT4_SYM", group_size=96), OpenVinoVariant(weights="INT8_SYM")]
+    session = a_session(tmp_path)
+    refused, made = export.compress(a_source(ir), entries, None, session)
+    assert isinstance(refused, Failed) and isinstance(made, export.Ir)
+    assert "a group of 96 does not divide the 256 columns of model.layers.0.self_attn.q_proj and" in refused.reason
+    assert "give group_size: 128, or group_size_fallback: adjust" in refused.reason
+    assert not session.log(entries[0].label).exists()
 
 
-@pytest.mark.parametrize("weights", [w for w in WEIGHTS if w not in {"F32", "F16", "W4A8"}])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"group_size": 64},
-        {"ratio": 0.5},
-        {"all_layers": True},
-        {"awq": True},
-        {"backup": "int8_sym"},
-        {"backup": "mxfp8_e4m3"},
-        {"backup": "fp8_e4m3"},
-        {"ratio": 0.5, "sensitivity": "max_activation_variance"},
-        {"gptq": True},
-    ],
-    ids=str,
-)
-def test_what_nncf_refuses_is_refused_with_the_recipe(weights: str, options: dict[str, object]):
-    """And nothing else: a variant that the recipe lets through passes NNCF's own checks."""
-    from pydantic import ValidationError
+def test_rules_without_effect_are_refused_before_anything_is_compressed(tmp_path: Path, ir: Path):
+    wrong = OpenVinoVariant(weights="NF4", group_size=64, layers=(LayerRule(match="blk.*", weights="INT8_ASYM"),))
+    session = a_session(tmp_path)
+    with pytest.raises(RecipeError, match=r"layer rule 'blk\.\*' \(INT8_ASYM\) matches none of the model's"):
+        export.compress(a_source(ir), [OpenVinoVariant(weights="INT8_SYM"), wrong], None, session)
+    assert not list((tmp_path / "artifacts").glob("compress/*"))
 
-    try:
-        OpenVinoVariant(weights=weights, **options)
-    except ValidationError:
-        return
-    assert not nncf_refuses(OpenVinoVariant(weights=weights, **options))
+
+def test_what_was_not_done_is_in_the_record(tmp_path: Path, ir: Path, windows: Tokens):
+    """Layers that keep their type, and a method that finds nothing."""
+    ignored = OpenVinoVariant(weights="INT4_SYM", group_size=96, group_size_fallback="ignore")
+    elsewhere = (LayerRule(match=r".*down_proj", weights="INT8_ASYM"),)
+    without_awq = OpenVinoVariant(weights="INT4_SYM", group_size=64, awq=True, layers=elsewhere)
+    with_awq = OpenVinoVariant(weights="INT4_SYM", group_size=64, awq=True)
+    calibration = export.Calibration("1" * 64, windows)
+    made = export.compress(a_source(ir), [ignored, without_awq, with_awq], calibration, a_session(tmp_path))
+    assert all(isinstance(m, export.Ir) for m in made), made
+    kept, nothing, changed = made
+    assert {(f.wanted, f.got) for f in kept.file.fallbacks} == {("INT4_SYM+g96", "F32")}
+    assert len(kept.file.fallbacks) == 14 and 0.5 < kept.file.fallback_share < 1
+    assert kept.step.notes == changed.step.notes == nothing.file.fallbacks == changed.file.fallbacks == ()
+    assert nothing.step.notes == ("awq changed nothing: NNCF found no layer that it applies to",)
+
+
+def test_a_folder_says_what_it_holds_as_optimum_intel_reads_it(bench: Bench, ir: Path):
+    """Where optimum-intel has words for it, and only there."""
+    from optimum.intel import OVConfig
+
+    path = bench.compressed(ir, "described", weights="INT4_ASYM", group_size=64, ratio=0.5, scale_estimation=True)
+    said = OVConfig.from_pretrained(path).quantization_config
+    assert (said.bits, said.sym, said.group_size, said.ratio, said.scale_estimation) == (4, False, 64, 0.5, True)
+    assert said.num_samples == 4
+    rules = (LayerRule(match=r".*down_proj", weights="INT8_ASYM"),)
+    for options in ({"weights": "FP8_E4M3"}, {"weights": "NF4", "backup": "fp8_e4m3"}, {"weights": "F16"}):
+        assert not (bench.compressed(ir, str(options), **options) / "openvino_config.json").exists()
+    ruled = bench.compressed(ir, "ruled", weights="INT4_SYM", group_size=64, layers=rules)
+    assert not (ruled / "openvino_config.json").exists()
+
+
+def test_a_plan_refuses_what_nncf_would(ir: Path):
+    """From the reference's tensors, and once there is an IR, rules for single layers too."""
+    from quantcurve.engines.gguf_file import TensorInfo
+    from quantcurve.lookup import Known
+    from quantcurve.plan_steps import STORED_BITS, Sizes, _refusal
+    from quantcurve.stages.scoring import Model
+
+    shapes = {
+        "token_embd.weight": (576, 99),
+        "blk.0.ffn_up_exps.weight": (576, 64, 4),
+        "blk.0.ffn_down.weight": (512, 576),
+    }
+    tensors = tuple(TensorInfo(n, "F16", s, int(np.prod(s)), 0, 0) for n, s in shapes.items())
+    sizes = Sizes(1, 1, {}, tensors)
+
+    def said(known: Known, **options: object) -> str:
+        return _refusal(OpenVinoVariant(**options), sizes, known)
+
+    plain = Known()
+    assert "128 does not divide the 576 columns of blk.0.ffn_up_exps.weight: give" in said(plain, weights="NF4")
+    assert "columns of token_embd.weight" in said(plain, weights="FP4", group_size_fallback="ignore")
+    assert said(plain, weights="FP4", group_size=64) == said(plain, weights="CB4") == said(plain, weights="MXFP4") == ""
+    rules = [{"match": "blk.*", "weights": "INT8_ASYM"}]
+    assert "checked once the model is exported" in said(plain, weights="NF4", layers=rules)
+    exported = Known(models={"OV-reference": Model("OV-reference", ir, "h", 1)})
+    assert "matches none of the model's" in said(exported, weights="NF4", layers=rules)
+    assert said(exported, weights="NF4") == ""
+    assert STORED_BITS["FP8_E4M3"] == STORED_BITS["MXFP8_E4M3"] == STORED_BITS["INT8_SYM"] == 8.1
+    assert STORED_BITS["INT4_SYM"] == STORED_BITS["NF4"] == 4.3 and STORED_BITS["F32"] == 32

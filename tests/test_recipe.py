@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from quantcurve import resources
 from quantcurve.errors import RecipeError
-from quantcurve.recipe_openvino import OpenVinoVariant, width_refusal
 from quantcurve.recipe import Recipe, load
 
 GOOD = """\
@@ -122,9 +121,3 @@ def test_mutated_recipes_are_read_or_refused_by_name(tmp_path: Path, noise: byte
     path = write(tmp_path, raw[:at] + noise + raw[at + cut :])
     with contextlib.suppress(RecipeError):
         assert isinstance(load(path).recipe, Recipe)
-
-
-def test_a_format_with_one_scale_a_channel_divides_every_width() -> None:
-    widths = {"blk.0.attn_q.weight": 576}
-    assert width_refusal(OpenVinoVariant(weights="CB4"), widths) is None
-    assert "128 does not divide the 576 columns" in str(width_refusal(OpenVinoVariant(weights="NF4"), widths))

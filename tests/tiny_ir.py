@@ -115,3 +115,45 @@ def refuse_files(source: Path, target: Path, original: Path | None = None) -> No
 
 def no_tokenizer(model: Path, original: Path | None, folder: Path) -> None:
     """In place of tokenizer_lanes.write_tokenizer."""
+
+
+def write_matrices(folder: Path, hidden: int = 128, inner: int = 256, vocabulary: int = 64, experts: int = 0) -> Path:
+    """The graph of one gated layer between an embedding and a head, with random weights and names as an export has
+    them: small enough to be compressed in milliseconds.
+
+    Args:
+        folder: made.
+        hidden: width of the embedding, the head, and what leads into the layer.
+        inner: width of what leads out of it.
+        vocabulary: rows of the embedding and the head.
+        experts: where not 0, what leads into the layer is stacked for so many experts, whose sum is taken.
+    """
+    import openvino as ov
+    from openvino import opset15 as ops
+
+    rng = np.random.default_rng(0)
+
+    def weights(name: str, *shape: int):
+        return ops.constant(rng.normal(0, 0.1, shape).astype(np.float32), name=f"self.model.{name}.weight")
+
+    def product(x, name: str, matrix):
+        return ops.matmul(x, matrix, False, True, name=f"__module.model.{name}/ov_ext::linear/MatMul")
+
+    ids = ops.parameter([-1, -1], np.int64, name="input_ids")
+    ids.output(0).get_tensor().set_names({"input_ids"})
+    table = weights("embed_tokens", vocabulary, hidden)
+    where = "__module.model.embed_tokens/aten::embedding/Gather"
+    x = ops.gather(table, ids, ops.constant(np.int32(0)), name=where)
+    if experts:
+        x = ops.tile(ops.reshape(x, np.array([1, -1, hidden]), special_zero=False), np.array([experts, 1, 1]))
+    stacked = (experts,) if experts else ()
+    gate = ops.swish(product(x, "layers.0.mlp.gate_proj", weights("layers.0.mlp.gate_proj", *stacked, inner, hidden)))
+    up = product(x, "layers.0.mlp.up_proj", weights("layers.0.mlp.up_proj", *stacked, inner, hidden))
+    y = ops.multiply(up, gate)
+    if experts:
+        y = ops.reduce_sum(y, np.array([0]), keep_dims=True)
+    z = product(y, "layers.0.mlp.down_proj", weights("layers.0.mlp.down_proj", hidden, inner))
+    logits = product(z, "lm_head", weights("lm_head", vocabulary, hidden))
+    folder.mkdir(parents=True)
+    ov.save_model(ov.Model([ops.result(logits)], [ids], "matrices"), folder / "openvino_model.xml", False)
+    return folder

@@ -211,7 +211,7 @@ def _stopped_early(overall: Slice, name: str, screened: screen.Screened) -> Slic
 
 def _notes(item: resolve.Variant | export.Ir, made: Sequence[Made]) -> tuple[str, ...]:
     if isinstance(item, export.Ir):
-        return ()
+        return item.step.notes
     return (*_main_type_note(item), *_tensors_note(item), *_importance_note(item), *_twins_note(item, made))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from quantcurve.engines.openvino_layers import layers
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
@@ -13,7 +14,7 @@ from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import TokenizersResult
 from quantcurve.results import LossSplit
 from quantcurve.session import Session
-from quantcurve.stages import export, genai, latency, loss_split, screen, tokenize, tokenizer_gate
+from quantcurve.stages import export, genai, ir_check, latency, loss_split, screen, tokenize, tokenizer_gate
 from quantcurve.stages.calibrate import Calibrated
 from quantcurve.stages.resolve import Failed, Reference
 from quantcurve.stages.scoring import Model
@@ -50,6 +51,7 @@ def export_checked(
 
     Raises:
         BackendError: a tokenizer differs.
+        RecipeError: a rule for single layers has no effect.
     """
     if not loaded.recipe.variants.openvino:
         return None
@@ -58,6 +60,8 @@ def export_checked(
             source = export.export(reference, session)
     except (BackendError, PrerequisiteError) as error:
         return export.failed(FLOOR, error, session.log("export"))
+    with at(loaded, "variants", "openvino"):
+        ir_check.check_rules(layers(source.path), loaded.recipe.variants.openvino)
     with session.timed(tokenizer_gate.STAGE), at(loaded, "model", "source"):
         content_hash = reference.step.file.content_hash
         agreed = tokenizer_gate.check(reference.path, content_hash, source.path, texts, session, reference.folder)

@@ -7,20 +7,24 @@ from typing import NamedTuple
 
 from quantcurve import openvino_lane
 from quantcurve.engines.gguf_file import TensorInfo
+from quantcurve.engines.openvino_layers import layers
+from quantcurve.errors import RecipeError
 from quantcurve.latency_records import DECODE_STEPS
 from quantcurve.lookup import Known
 from quantcurve.metrics import sequential
 from quantcurve.recipe import Benchmark, Recipe
 from quantcurve.recipe_gguf import GgufVariant
-from quantcurve.recipe_openvino import FLOOR, WEIGHTS, width_refusal
+from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen
 from quantcurve.run import needs_calibration
 from quantcurve.session import Session
-from quantcurve.stages import export, tokenizer_gate
+from quantcurve.stages import export, ir_check, tokenizer_gate
 from quantcurve.stages.latency import PREFILLS
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
 from quantcurve.stages.scoring import REFERENCE
 from quantcurve.texts import LoadedText
+from quantcurve.weight_formats import BITS, WEIGHTS, bits
+from quantcurve.width_refusals import width_refusal
 
 BYTES_PER_TOKEN = 3.5
 """Of English text, where the text is not tokenised yet."""
@@ -38,7 +42,7 @@ SPLIT_CELLS = 4
 """Ways in which a variant is run to split its loss, at most."""
 TOOL_START_S = 8.0
 """Of benchmark_app and OpenVINO GenAI on one model."""
-BITS = {name: 4.3 if "4" in name else 8.1 for name in WEIGHTS} | {"F32": 32.0, "F16": 16.0}
+STORED_BITS = {name: BITS.get(name, 4) + {4: 0.3, 8: 0.1}.get(bits(name), 0.0) for name in WEIGHTS}
 """About so many a weight, scales included; the head and the embedding of a 4-bit variant have more."""
 
 
@@ -149,10 +153,23 @@ def _compress_steps(recipe: Recipe, sizes: Sizes, known: Known) -> Iterator[Plan
             stage="compress",
             what=variant.label,
             cached=variant.label in known.models,
-            disk_bytes=int(weights * BITS[variant.weights] / 8),
+            disk_bytes=int(weights * STORED_BITS[variant.weights] / 8),
             seconds=weights / (DATA_AWARE_WEIGHTS_PER_S if variant.data_aware else COMPRESS_WEIGHTS_PER_S),
-            note=width_refusal(variant, export.widths(sizes.tensors, variant)) or "",
+            note=_refusal(variant, sizes, known),
         )
+
+
+def _refusal(variant: OpenVinoVariant, sizes: Sizes, known: Known) -> str:
+    """Why NNCF would refuse a variant. Rules match names that only an IR has: before the export nothing is said of a
+    variant with rules."""
+    if floor := known.models.get(FLOOR):
+        try:
+            return ir_check.refusal(layers(floor.path), variant) or ""
+        except RecipeError as error:
+            return str(error)
+    if variant.layers:
+        return "its rules for single layers are checked once the model is exported"
+    return width_refusal(variant, export.widths(sizes.tensors)) or ""
 
 
 def _screen_steps(

@@ -24,7 +24,7 @@ class TensorTypeShare(Frozen):
 
 
 class Fallback(Frozen):
-    """A tensor that did not get the type its mixture asked for, as llama.cpp said while writing it."""
+    """A tensor that did not get the type that was asked for: as llama.cpp said while writing it, or as an IR shows."""
 
     tensor: str
     wanted: str

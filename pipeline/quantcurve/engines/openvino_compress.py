@@ -10,7 +10,7 @@ on (nncf/openvino/quantization/quantize_model.py, compress_weights_impl).
 from __future__ import annotations
 
 import contextlib
-import re
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from optimum.intel import OVConfig, OVWeightQuantizationConfig
 from quantcurve.engines.base import Tokens
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
-from quantcurve.errors import BackendError, QuantcurveError, RecipeError
-from quantcurve.recipe_openvino import INT8, METHODS, UNCOMPRESSED, LayerRule, OpenVinoVariant
+from quantcurve.engines.openvino_layers import Layer, layers, rule_of_constant
+from quantcurve.errors import BackendError, QuantcurveError
+from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
+from quantcurve.weight_formats import INT8, METHODS, UNCOMPRESSED
 
 OPTIMUM = {
     "INT8_ASYM": ("int8", False),
@@ -36,6 +38,10 @@ OPTIMUM = {
 }
 """Formats that optimum-intel has a configuration for: the type it gives them, and whether they are symmetric."""
 OPTIMUM_BACKUPS = (None, "none", "int8_sym", "int8_asym")
+WEIGHTED = frozenset({"MatMul", "Gather", "Convolution", "GroupConvolution"})
+"""Operations that NNCF looks for weights at."""
+LOG_COLUMNS = "120"
+"""Width of what NNCF prints, whatever the terminal is: stages.ir_check reads it."""
 CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
@@ -55,6 +61,7 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Toke
             model's.
     """
     check_weights(source)
+    os.environ["COLUMNS"] = LOG_COLUMNS
     with _refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
         model = ov.Core().read_model(source / MODEL)
     if variant.weights not in UNCOMPRESSED:
@@ -81,36 +88,43 @@ def _refusals(what: str) -> Iterator[None]:
 def _compressed(model: Any, source: Path, variant: OpenVinoVariant, windows: Tokens | None) -> Any:
     names = input_names(model)
     dataset = nncf.Dataset([feed(source, names, w[None], 0) for w in windows]) if windows is not None else None
-    *rules, own = passes(model, variant, _count(windows))
+    own, *rules = passes(model, layers(source), variant, _count(windows))
+    model = nncf.compress_weights(model, dataset=dataset, **own)
     for arguments in rules:
         model = nncf.compress_weights(model, **arguments)
-    return nncf.compress_weights(model, dataset=dataset, **own)
+    return model
 
 
 def _count(windows: Tokens | None) -> int | None:
     return None if windows is None else len(windows)
 
 
-def passes(model: Any, variant: OpenVinoVariant, samples: int | None) -> Iterator[dict[str, Any]]:
-    """Arguments of one nncf.compress_weights call after the other: one for each rule, then the variant's own for the
-    rest. NNCF has no map from layers to formats; a call leaves alone what an earlier one did.
+def passes(
+    model: Any, found: Sequence[Layer], variant: OpenVinoVariant, samples: int | None
+) -> Iterator[dict[str, Any]]:
+    """Arguments of one nncf.compress_weights call after the other: the variant's own for the layers that no rule
+    names, then one for each rule. NNCF has no map from layers to formats.
+
+    The rules come last, so that activations are measured on the uncompressed model. A call is told to ignore all that
+    is not its own: NNCF takes FP8 weights for uncompressed ones (nncf/quantization/algorithms/weight_compression/
+    algorithm.py, SUPPORTED_DATA_TYPES).
 
     Args:
         model: uncompressed.
+        found: its layers.
         variant: what to do.
-        samples: number of calibration windows, if there are any; they are for the last call.
+        samples: number of calibration windows, if there are any; they are for the first call.
 
     Raises:
         RecipeError: a rule matches no layer.
     """
-    layers = layer_names(model)
-    assigned = assign(list(layers.values()), variant.layers)
+    rules = rule_of_constant(found, variant.layers)
+    every = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in WEIGHTED]
+    yield own_arguments(variant, samples) | _without([layer.node for layer in found if layer.constant in rules])
     for rule in variant.layers:
-        if rule.weights not in UNCOMPRESSED:
-            others = [node for node, name in layers.items() if assigned.get(name) != rule]
-            yield rule_arguments(rule, variant) | _without(others)
-    kept = [node for node, name in layers.items() if name in assigned and assigned[name].weights in UNCOMPRESSED]
-    yield own_arguments(variant, samples) | _without(kept)
+        own = {layer.node for layer in found if rules.get(layer.constant) == rule}
+        if own and rule.weights not in UNCOMPRESSED:
+            yield rule_arguments(rule, variant) | _without([node for node in every if node not in own])
 
 
 def _without(nodes: Sequence[str]) -> dict[str, Any]:
@@ -194,44 +208,6 @@ def _advanced(variant: OpenVinoVariant, samples: int | None) -> nncf.AdvancedCom
         group_size_fallback_mode=nncf.GroupSizeFallbackMode(variant.group_size_fallback),
         gptq_params=nncf.AdvancedGPTQParameters(subset_size=samples) if samples else nncf.AdvancedGPTQParameters(),
     )
-
-
-def layer_names(model: Any) -> dict[str, str]:
-    """Names of the layers that hold weights, by the graph's names of their operations:
-    `__module.model.layers.0.mlp.up_proj/ov_ext::linear/MatMul` is `model.layers.0.mlp.up_proj`."""
-    found = {}
-    for node in model.get_ops():
-        if node.get_type_name() not in {"MatMul", "Gather"}:
-            continue
-        name = node.get_friendly_name()
-        if name.startswith("__module."):
-            found[name] = name.removeprefix("__module.").partition("/")[0]
-    return found
-
-
-def assign(names: Sequence[str], rules: Sequence[LayerRule]) -> dict[str, LayerRule]:
-    """The rule of every layer that one matches; the first one wins.
-
-    Raises:
-        RecipeError: a rule matches none, or earlier ones take all that it matches.
-    """
-    taken: dict[str, LayerRule] = {}
-    for rule in rules:
-        pattern = re.compile(rule.match)
-        matched = [name for name in dict.fromkeys(names) if pattern.fullmatch(name)]
-        if not matched:
-            some = ", ".join(list(dict.fromkeys(names))[:3])
-            raise RecipeError(
-                f"layer rule {rule.match!r} ({rule.weights}) matches none of the model's {len(set(names))} layers; it "
-                f"must match a layer's whole name, such as {some}"
-            )
-        if all(name in taken for name in matched):
-            raise RecipeError(
-                f"layer rule {rule.match!r} ({rule.weights}) is never reached: its {len(matched)} layers "
-                f"({matched[0]} ...) all go to earlier rules; the first match wins: move it up or take it out"
-            )
-        taken |= {name: rule for name in matched if name not in taken}
-    return taken
 
 
 def unpin_cache(model: Any) -> None:

@@ -44,28 +44,39 @@ class Constant(NamedTuple):
         )
 
 
+def graph(folder: Path) -> ElementTree.Element:
+    """The XML of the IR in a folder.
+
+    Raises:
+        ModelFileError: it is missing or is no IR.
+    """
+    path = folder / MODEL
+    try:
+        return ElementTree.parse(path).getroot()
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such file; name a folder that optimum-intel exported") from error
+    except ElementTree.ParseError as error:
+        raise ModelFileError(f"{path}: not an OpenVINO IR ({error}); export the model again") from error
+
+
 def constants(folder: Path) -> list[Constant]:
     """Constants of the IR in a folder.
 
     Raises:
         ModelFileError: the graph is missing or is no IR.
     """
-    path = folder / MODEL
-    try:
-        root = ElementTree.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{path}: no such file; name a folder that optimum-intel exported") from error
-    except ElementTree.ParseError as error:
-        raise ModelFileError(f"{path}: not an OpenVINO IR ({error}); export the model again") from error
-    found = []
-    for layer in root.iterfind("./layers/layer[@type='Const']"):
-        data = layer.find("data")
-        if data is None or "offset" not in data.attrib:
-            continue
-        shape = tuple(int(d) for d in data.get("shape", "").split(",") if d.strip())
-        name, kind = layer.get("name", ""), data.get("element_type", "")
-        found.append(Constant(name, kind, shape, int(data.get("offset", 0)), int(data.get("size", 0))))
-    return found
+    nodes = graph(folder).iterfind("./layers/layer[@type='Const']")
+    return [found for node in nodes if (found := constant_of(node))]
+
+
+def constant_of(node: ElementTree.Element) -> Constant | None:
+    """The constant of a node of type Const, if its bytes are in the .bin."""
+    data = node.find("data")
+    if data is None or "offset" not in data.attrib:
+        return None
+    shape = tuple(int(d) for d in data.get("shape", "").split(",") if d.strip())
+    name, kind = node.get("name", ""), data.get("element_type", "")
+    return Constant(name, kind, shape, int(data.get("offset", 0)), int(data.get("size", 0)))
 
 
 def check_weights(folder: Path) -> None:

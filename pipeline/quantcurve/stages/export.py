@@ -13,18 +13,23 @@ from quantcurve import disk, sources
 from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import TensorInfo
+from quantcurve.engines.openvino_layers import layers
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen, ModelFile
 from quantcurve.session import Event, Session
+from quantcurve.stages import ir_check
 from quantcurve.stages.resolve import Failed, Reference
 from quantcurve.stages.tokenizer_gate import FileHash
+from quantcurve.width_refusals import Width
 
 BESIDE_THE_IR = (
     *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     *("openvino_tokenizer.xml", "openvino_tokenizer.bin", "openvino_detokenizer.xml", "openvino_detokenizer.bin"),
 )
 """Files that GenAI and optimum-intel load with an IR."""
+APART = ("token_embd.", "output.", "position_embd.", "token_types.")
+"""Beginnings of the names of embeddings and the head in GGUF files."""
 PACKAGES = (
     *("openvino", "openvino-tokenizers", "nncf", "optimum", "optimum-intel", "transformers", "tokenizers"),
     *("gguf", "torch"),
@@ -51,12 +56,14 @@ class IrStep(Frozen):
     weights_from: Literal["reference", "folder"] = "reference"
     """Whether transformers could read the reference's file, or the weights are those of the Hugging Face folder that
     it was converted from, unrounded."""
+    notes: tuple[str, ...] = ()
+    """What was asked for and did nothing."""
 
 
 class CompressInputs(Frozen):
     """Key of a compressed IR."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     source_hash: str
     beside: tuple[FileHash, ...]
     """Files that are copied from the float32 IR's folder."""
@@ -145,11 +152,16 @@ def compress(
     that failed, is `Failed`, the others go on.
 
     Raises:
-        RecipeError: a rule for single layers matches none.
+        RecipeError: a rule for single layers has no effect; nothing was made yet.
     """
     made: list[Ir | Failed] = []
+    found = layers(source.path)
+    ir_check.check_rules(found, entries)
     for i, entry in enumerate(entries):
         session.progress(Event("compress", i, len(entries), entry.label))
+        if reason := ir_check.refusal(found, entry):
+            made.append(Failed(entry.label, reason, ""))
+            continue
         if isinstance(calibration, Failed) and entry.data_aware:
             made.append(calibration._replace(name=entry.label))
             continue
@@ -186,12 +198,11 @@ def compress_inputs(source: Ir, entry: OpenVinoVariant, calibration: Calibration
     )
 
 
-def widths(tensors: Sequence[TensorInfo], entry: OpenVinoVariant) -> dict[str, int]:
-    """Input width of every layer that a variant compresses, by its name in the reference's file: not the embedding
-    and the head, which have a format of their own unless the variant is for all layers."""
-    apart = () if entry.all_layers else ("token_embd.", "output.")
-    matrices = (t for t in tensors if len(t.shape) == 2 and t.name.endswith(".weight"))
-    return {t.name: t.shape[0] for t in matrices if not t.name.startswith(apart)}
+def widths(tensors: Sequence[TensorInfo]) -> list[Width]:
+    """What NNCF would compress of the reference: matrices, and the stacked ones of experts (three dimensions), which it
+    takes as it takes matrices."""
+    matrices = (t for t in tensors if len(t.shape) in {2, 3} and t.name.endswith(".weight"))
+    return [Width(t.name, t.shape[0], t.weights, t.name.startswith(APART)) for t in matrices]
 
 
 def _made(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, session: Session) -> Ir:
@@ -241,7 +252,15 @@ def _compress(
         child.call(openvino_compress.compress, source.path, draft, entry, windows)
     for beside in source.step.beside:
         shutil.copyfile(source.path / beside.name, draft / beside.name)
-    return _written(draft, session)
+    return _checked(_written(draft, session), source, entry, draft, child.log_since_start())
+
+
+def _checked(step: IrStep, source: Ir, entry: OpenVinoVariant, draft: Path, log: str) -> IrStep:
+    """With what became of the layers, if it is not what was asked for."""
+    made = layers(draft)
+    fallbacks = ir_check.fallbacks(layers(source.path), made, entry)
+    file = step.file.model_copy(update={"fallbacks": fallbacks})
+    return step.model_copy(update={"file": file, "notes": ir_check.notes(made, entry, log)})
 
 
 def _written(draft: Path, session: Session) -> IrStep:
