@@ -132,8 +132,8 @@ def properties(config: OpenVinoConfig) -> dict[str, Any]:
     }
     if runtime.device == "CPU":
         found["INFERENCE_NUM_THREADS"] = config.threads
-    if runtime.device.partition(":")[0] == "AUTO":
-        found |= {"ENABLE_STARTUP_FALLBACK": False, "ENABLE_RUNTIME_FALLBACK": False}
+    if runtime.device.partition(":")[0] == "AUTO":  # else the CPU serves until the device that it takes is ready
+        found["ENABLE_STARTUP_FALLBACK"] = False
     if runtime.inference_precision:
         found["INFERENCE_PRECISION_HINT"] = runtime.inference_precision
     if runtime.kv_cache:
