@@ -34,6 +34,7 @@ def make_config(device: str = DEVICE, threads: int = 2) -> OpenVinoEffective:
         key_cache_precision="u8",
         value_cache_precision="u8",
         dynamic_quantization_group=32,
+        activations="quantised",
         attention_backend="SDPA",
         context_tokens=80,
         cache_bytes_per_token=1000.0,

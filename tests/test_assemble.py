@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from factories import make_file, make_reference
-from factories_openvino import make_config
+from factories_openvino import make_config, make_genai
 from quantcurve import assemble
 from quantcurve.calibration import CalibrationResult
 from quantcurve.engines.base import OpenVinoRuntime, TokenScores
 from quantcurve.openvino_lane import Latencies
 from quantcurve.recipe import Recipe
 from quantcurve.recipe_openvino import FLOOR
-from quantcurve.records import EngineIdentity, ImatrixResult
+from quantcurve.records import EngineIdentity, ImatrixResult, OpenVinoEffective
 from quantcurve.results import ScreenEffort, ScreenVerdict, VariantResult
 from quantcurve.session import Session
 from quantcurve.stages import export, resolve, screen
@@ -24,6 +24,7 @@ from quantcurve.stages.scoring import REFERENCE
 from quantcurve.stages.tokenize import TokensStep, Windowed
 from quantcurve.store import Store, key_of
 from quantcurve.texts import LoadedText
+from quantcurve.variant_notes import Runs, notes
 
 RECIPE = Recipe.model_validate(
     {
@@ -138,3 +139,51 @@ def test_the_key_holds_all_that_determines_the_figures(tmp_path: Path, monkeypat
     keys.append(key(OPENVINO))
     assert len(set(keys)) == len(keys)
     assert key() == keys[0], "a package that no variant is made with is in the key"
+
+
+# ---- notes on OpenVINO variants ----
+
+
+def an_ir(name: str, content: int = 1, attention: str | None = None) -> export.Ir:
+    file = make_file(100).model_copy(update={"content_hash": f"{content:064}"})
+    return export.Ir(name, Path(), export.IrStep(file=file, beside=()), OpenVinoRuntime(attention=attention), None)
+
+
+def noted(irs: list[export.Ir], took: dict[str, str] | None = None, **configs: OpenVinoEffective) -> dict[str, str]:
+    every = {ir.name: make_config() for ir in irs} | configs
+    generated = {}
+    for name, backend in (took or {}).items():
+        found = make_genai(3)
+        samples = found.samples.model_copy(update={"attention_backend": backend})
+        generated[name] = found.model_copy(update={"samples": samples})
+    return {ir.name: "; ".join(notes(ir, Runs(irs, every, generated))) for ir in irs}
+
+
+def test_variants_that_are_the_same_to_the_device_are_named() -> None:
+    """As W4A8 and INT4_SYM are, where the device quantises activations unless it is told not to."""
+    floats = make_config().model_copy(update={"activations": "float", "dynamic_quantization_group": 0})
+    found = noted([an_ir("INT4"), an_ir("W4A8"), an_ir("floats"), an_ir("other", content=2)], floats=floats)
+    assert found["INT4"] == "the same weights as W4A8, and the device runs them in the same way"
+    assert found["W4A8"] == "the same weights as INT4, and the device runs them in the same way"
+    assert found["floats"] == found["other"] == ""
+
+
+def test_runs_of_which_something_is_not_told_are_not_called_the_same() -> None:
+    untold = make_config().model_copy(update={"inference_precision": None})
+    assert set(noted([an_ir("a"), an_ir("b")], a=untold, b=untold).values()) == {""}
+
+
+def test_scores_of_a_variant_for_paged_attention_are_of_the_attention_in_its_graph() -> None:
+    irs = [an_ir("plain"), an_ir("paged", 2, "PA"), an_ir("sdpa", 3, "SDPA")]
+    found = noted(irs)
+    assert found["plain"] == found["sdpa"] == ""
+    said = "scores, tokens/s and benchmark_app latency are of SDPA, the attention in its graph; only OpenVINO GenAI"
+    assert found["paged"] == f"{said} runs PA"
+    unknown = noted(irs, paged=make_config().model_copy(update={"attention_backend": None}))["paged"]
+    assert "are of the attention in its graph; only OpenVINO GenAI runs PA" in unknown
+
+
+def test_another_attention_than_was_asked_for_is_told() -> None:
+    found = noted([an_ir("a", 1, "PA"), an_ir("b", 2, "PA")], took={"a": "SDPA", "b": "PA"})
+    assert "OpenVINO GenAI was asked for PA attention and took SDPA" in found["a"]
+    assert "took" not in found["b"]

@@ -114,6 +114,24 @@ def test_refuses_another_configuration_than_the_deployed_one():
             benchmark_app.compiled_settings(text, [setting])
 
 
+def test_settings_of_a_device_that_the_model_was_handed_to_are_compared_with_its_own():
+    """AUTO and the CPU behind it both have a PERFORMANCE_HINT, in different words."""
+    lines = (
+        *("  PERFORMANCE_HINT: PerformanceMode.LATENCY", "  CPU:", "    PERFORMANCE_HINT: LATENCY"),
+        "    INFERENCE_NUM_THREADS: 2",
+    )
+    text = "[Step 8/11]\n" + "".join(f"[ INFO ] {line}\n" for line in lines) + "[Step 9/11]\n"
+    deployed = [
+        Setting(name="PERFORMANCE_HINT", value="PerformanceMode.LATENCY"),
+        Setting(name="CPU.PERFORMANCE_HINT", value="LATENCY"),
+        Setting(name="CPU.INFERENCE_NUM_THREADS", value="2"),
+    ]
+    assert list(benchmark_app.compiled_settings(text, deployed)) == deployed
+    other = deployed[2].model_copy(update={"value": "1"})
+    with pytest.raises(ValueError, match=r"it ran with CPU\.INFERENCE_NUM_THREADS 2; deployed is 1"):
+        benchmark_app.compiled_settings(text, [other])
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -165,3 +165,60 @@ def test_the_notes_call_the_floor_no_variant() -> None:
     text = said(make_lane_run(floor_kl=2e-8))
     assert f"Engine floor: {FLOOR} is the reference's weights in float32" in text
     assert "2e-08 [1.8e-08, 2.2e-08] nats" in text and "It is no variant to choose" in text
+
+
+# ---- what the device tells ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "performance mode, f32 arithmetic, activations quantised in groups of 32, KV cache u8"),
+        ({"activations": "partly quantised"}, "activations of some layers quantised in groups of 32, KV cache u8"),
+        ({"activations": "float"}, "f32 arithmetic, activations not quantised, KV cache u8"),
+        ({"activations": "not applicable"}, "activations not quantised since no weights are integers, KV cache u8"),
+        ({"value_cache_precision": "u4"}, "KV cache K u8, V u4"),
+        ({"execution_mode": "ACCURACY"}, "accuracy mode, f32 arithmetic"),
+        ({"value_cache_precision": None}, "KV cache K u8, V not told"),
+    ],
+)
+def test_how_a_device_ran_a_variant_is_said_as_it_was_read_back(changes: dict[str, str], sentence: str) -> None:
+    config = make_config().model_copy(update=changes)
+    assert sentence in said(with_variant(make_lane_run(), "OV-INT8", scoring_config=config))
+
+
+UNTOLD = dict.fromkeys(
+    (
+        *("threads", "streams", "execution_mode", "inference_precision", "key_cache_precision"),
+        *("value_cache_precision", "dynamic_quantization_group", "activations", "cache_bytes_per_token"),
+    )
+)
+
+
+def test_what_a_device_does_not_tell_is_not_made_up() -> None:
+    run = with_variant(make_lane_run(), "OV-INT8", scoring_config=make_config().model_copy(update=UNTOLD))
+    text = said(run)
+    assert (
+        "OV-INT8: mode not told, arithmetic not told, whether activations are quantised not told, KV cache not told."
+    ) in text
+    assert "None" not in text
+    assert f"{DEVICE}, arithmetic not told, KV not told" in {cells(x)[-1] for x in table_lines(markdown(run))}
+
+
+def generated_by(run: RunResult, **backends: str | None) -> RunResult:
+    for name, backend in backends.items():
+        found = next(v.genai for v in run.variants if v.name == name.replace("_", "-"))
+        samples = found.samples.model_copy(update={"attention_backend": backend})
+        run = with_variant(run, name.replace("_", "-"), genai=found.model_copy(update={"samples": samples}))
+    return run
+
+
+def test_one_attention_backend_stands_in_the_heading_and_several_stand_in_their_rows() -> None:
+    same = said(generated_by(make_lane_run(), OV_reference="PA", OV_INT8="PA"))
+    assert "3 new ones, attention backend PA" in same
+    mixed = generated_by(make_lane_run(), OV_reference=None, OV_INT8="SDPA")
+    table = markdown(mixed).split("GenAI's own figures")[1]
+    assert "3 new ones, attention" not in markdown(mixed)
+    rows = [cells(line) for line in table_lines(table)]
+    assert rows[0][1] == "attention backend"
+    assert {row[0]: row[1] for row in rows} | {"OV-INT8": "SDPA", FLOOR: "not told"} == {r[0]: r[1] for r in rows}

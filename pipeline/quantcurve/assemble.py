@@ -8,8 +8,6 @@ from typing import Literal, NamedTuple
 from quantcurve import __version__, machine, openvino_lane
 from quantcurve.calibration import CalibrationResult
 from quantcurve.engines.base import LlamaCppConfig
-from quantcurve.engines.gguf_types import BY_NAME
-from quantcurve.engines.tensor_types import llama_quantize_options, overridable
 from quantcurve.estimates import Missing
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
@@ -22,6 +20,7 @@ from quantcurve.stages import export, figures, frontier, resolve, screen, tokeni
 from quantcurve.stages.benchmark import Timed
 from quantcurve.stages.scoring import REFERENCE
 from quantcurve.store import key_of
+from quantcurve.variant_notes import Made, Runs, notes
 
 FAILED = Missing(missing="not timed: the variant failed")
 NOT_ASKED = Missing(missing="not timed: the recipe has no benchmark")
@@ -53,9 +52,6 @@ class Inputs(NamedTuple):
     tokenizers: TokenizersResult | None
     calibration: CalibrationResult | None
     imatrix: ImatrixResult | None
-
-
-Made = resolve.Variant | export.Ir | resolve.Failed
 
 
 class More(NamedTuple):
@@ -186,7 +182,7 @@ def _judged(item: Made, found: _Found) -> VariantResult:
         loss_split=more.splits.get(item.name),
         latency=more.latencies.benchmark_app.get(item.name),
         genai=more.latencies.genai.get(item.name),
-        notes=_notes(item, found.made),
+        notes=notes(item, Runs(found.made, screened.configs, more.latencies.genai)),
     )
 
 
@@ -207,48 +203,6 @@ def _stopped_early(overall: Slice, name: str, screened: screen.Screened) -> Slic
     }
     divergence: Divergence = overall.divergence.model_copy(update=update)
     return overall.model_copy(update={"divergence": divergence})
-
-
-def _notes(item: resolve.Variant | export.Ir, made: Sequence[Made]) -> tuple[str, ...]:
-    if isinstance(item, export.Ir):
-        return item.step.notes
-    return (*_main_type_note(item), *_tensors_note(item), *_importance_note(item), *_twins_note(item, made))
-
-
-def _main_type_note(variant: resolve.Variant) -> tuple[str, ...]:
-    """Said where most weights are not of the type that the variant is named after."""
-    main, base = variant.file.types[0], BY_NAME[variant.entry.type].base
-    if main.type == base:
-        return ()
-    return (f"{100 * main.share:.0f} % of its weights are {main.type}, the largest part; its name stands for {base}",)
-
-
-def _tensors_note(variant: resolve.Variant) -> tuple[str, ...]:
-    if not variant.step.tensor_types:
-        return ()
-    options = " ".join(llama_quantize_options(variant.entry.type))
-    command = f"llama-quantize --tensor-type-file tensor-types/{variant.name}.txt {options} REFERENCE OUT"
-    return (f"{' '.join(command.split())} {overridable(variant.entry.type)} gives its tensors the same types",)
-
-
-def _importance_note(variant: resolve.Variant) -> tuple[str, ...]:
-    without = variant.step.without_importance
-    if not without:
-        return ()
-    more = f" and {len(without) - 1} more" if len(without) > 1 else ""
-    return (f"the importance matrix says nothing of {without[0]}{more}: all columns count the same there",)
-
-
-def _twins_note(variant: resolve.Variant, made: Sequence[Made]) -> tuple[str, ...]:
-    twins = [
-        m.name
-        for m in made
-        if isinstance(m, resolve.Variant)
-        and m.name != variant.name
-        and m.file.content_hash == variant.file.content_hash
-        and m.entry.cache == variant.entry.cache
-    ]
-    return (f"the same file as {', '.join(twins)}, byte for byte",) if twins else ()
 
 
 def _point(variant: VariantResult, screened: screen.Screened) -> frontier.Point:

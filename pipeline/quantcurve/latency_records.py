@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from quantcurve.estimates import Figure
-from quantcurve.records import Frozen
+from quantcurve.records import AttentionBackend, Frozen
 
 DECODE_STEPS = 32
 """Tokens that benchmark_app decodes at every context; the figure is their median."""
@@ -65,10 +65,6 @@ class MeanStd(Frozen):
 
     mean: float
     std: float
-
-
-AttentionBackend = Literal["PA", "SDPA"]
-"""Paged attention, or the operation in the graph."""
 
 
 class GenAiSamples(Frozen):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from quantcurve.engines import openvino_devices
+from quantcurve.engines.child import Child
 from quantcurve.engines.openvino_layers import layers
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
-from quantcurve.recipe import LoadedRecipe, Recipe, at
+from quantcurve.recipe import LoadedRecipe, Recipe, at, place
 from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import TokenizersResult
 from quantcurve.results import LossSplit
@@ -39,6 +41,27 @@ def names(recipe: Recipe) -> tuple[str, ...]:
     """Of what OpenVINO runs: the float32 IR first, if there are variants."""
     labels = tuple(v.label for v in recipe.variants.openvino)
     return (FLOOR, *labels) if labels else ()
+
+
+def require_devices(loaded: LoadedRecipe, session: Session) -> None:
+    """Refuse a recipe with variants for devices that are not there, before anything is made.
+
+    Raises:
+        PrerequisiteError: with every such variant's place in the recipe, and the devices that are there.
+    """
+    named = [v.runtime.device for v in loaded.recipe.variants.openvino]
+    if set(named) <= {openvino_devices.ALWAYS}:
+        return
+    with Child("OpenVINO", session.log("devices")) as child:
+        found = child.call(openvino_devices.available)
+    reasons = [openvino_devices.refusal(device, found) for device in named]
+    refused = [
+        f"{place(loaded, 'variants', 'openvino', i, 'runtime', 'device')}: {reason}"
+        for i, reason in enumerate(reasons)
+        if reason
+    ]
+    if refused:
+        raise PrerequisiteError("\n".join(refused), "quantcurve doctor   # lists the devices that OpenVINO finds")
 
 
 def export_checked(

@@ -254,6 +254,10 @@ def at(loaded: LoadedRecipe, *location: str | int) -> Iterator[None]:
     try:
         yield
     except RecipeError as error:
-        line = recipe_errors.line_of(recipe_errors.parse(loaded.path, loaded.text), location)
-        field = recipe_errors.field_of(location)
-        raise RecipeError(f"{loaded.path}:{line}: {field}: {error}") from error
+        raise RecipeError(f"{place(loaded, *location)}: {error}") from error
+
+
+def place(loaded: LoadedRecipe, *location: str | int) -> str:
+    """A place in the recipe as errors name it: FILE:LINE: field."""
+    line = recipe_errors.line_of(recipe_errors.parse(loaded.path, loaded.text), location)
+    return f"{loaded.path}:{line}: {recipe_errors.field_of(location)}"

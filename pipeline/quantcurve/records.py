@@ -152,24 +152,33 @@ class LlamaCppEffective(Frozen):
         return self.cache_bytes / self.context_tokens
 
 
+AttentionBackend = Literal["PA", "SDPA"]
+"""Paged attention, or the operation of scaled dot-product attention."""
+Activations = Literal["quantised", "partly quantised", "float", "not applicable"]
+"""How the activations of matrix products are run; partly: of some products only; not applicable: no weights are
+integers, and only their products take quantised activations."""
+
+
 class OpenVinoEffective(Frozen):
-    """OpenVINO's configuration as read back from the compiled model."""
+    """OpenVINO's configuration as read back from the compiled model; what the device does not tell is None."""
 
     device: str
     """Full name of the device that executes."""
-    threads: int
-    streams: int
-    execution_mode: str
-    inference_precision: str
-    key_cache_precision: str
-    value_cache_precision: str
-    dynamic_quantization_group: int
-    """Activations that share a scale; 0: activations are not quantised."""
-    attention_backend: str
+    threads: int | None
+    streams: int | None
+    execution_mode: str | None
+    inference_precision: str | None
+    key_cache_precision: str | None
+    value_cache_precision: str | None
+    dynamic_quantization_group: int | None
+    """Activations that would share a scale; 0: none are quantised."""
+    activations: Activations | None
+    attention_backend: AttentionBackend | None
+    """Of the operation in the graph, which is what is scored and timed; None: attention is of other operations."""
     context_tokens: int
     """Longest sequence that was asked of it."""
-    cache_bytes_per_token: float
-    """Of the KV cache at the read-back precisions."""
+    cache_bytes_per_token: float | None
+    """Of the KV cache at the read-back precisions, without scales."""
 
 
 EffectiveConfig = LlamaCppEffective | OpenVinoEffective

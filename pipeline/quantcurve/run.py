@@ -68,10 +68,11 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
 
     Raises:
         RecipeError: a source or a text of the recipe is wrong.
-        PrerequisiteError: something is missing on this machine.
+        PrerequisiteError: something is missing on this machine, also a device that a variant names.
         BackendError: the reference cannot be made or measured; what fails for one variant is in its result.
     """
     session = open_session(where or Where(), progress, openvino_too=bool(loaded.recipe.variants.openvino))
+    openvino_lane.require_devices(loaded, session)
     session.store.sweep()
     texts = load_texts(loaded)
     offered = load_offered(loaded, loaded.recipe.calibration, texts) if needs_calibration(loaded.recipe) else None

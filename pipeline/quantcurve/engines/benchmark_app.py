@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,10 @@ DEPLOYED = (
     *("INFERENCE_NUM_THREADS", "NUM_STREAMS", "EXECUTION_DEVICES"),
 )
 """Settings that must be the same in benchmark_app and in the model as it is deployed."""
-SETTING = re.compile(r"^\[ INFO \] {2,}([A-Z][A-Z0-9_]*): (.*)$")
+SETTING = re.compile(r"^\[ INFO \] {2,4}([A-Z][A-Z0-9_]*): (.*)$")
+DEVICE = re.compile(r"^\[ INFO \] {2,4}([A-Z][A-Z0-9_.]*):$")
+"""Of a device that hands the model to others: those that execute, and below each its own settings, indented."""
+NESTED = re.compile(r"^\[ INFO \] {5,}([A-Z][A-Z0-9_]*): (.*)$")
 GROUP = re.compile(rf"^\[ INFO \] (\d+)\. .*\b{MASK}: \[1,\s*(\d+)\]")
 MEDIAN = re.compile(r"^\[ INFO \]\s+Median:\s+([0-9.]+) (ms|us)$")
 
@@ -198,16 +201,25 @@ def compiled_settings(printed: str, deployed: Sequence[Setting]) -> tuple[Settin
     Raises:
         ValueError: one of `DEPLOYED` is not the deployed one.
     """
-    part = printed.partition("[Step 8/11]")[2].partition("[Step 9/11]")[0]
-    matches = [m for line in part.splitlines() if (m := SETTING.match(line))]
-    found = tuple(Setting(name=m[1], value=m[2].strip()) for m in matches)
+    found = tuple(_settings(printed.partition("[Step 8/11]")[2].partition("[Step 9/11]")[0]))
     values = {s.name: s.value for s in found}
     for setting in deployed:
-        if setting.name in DEPLOYED and values.get(setting.name) != setting.value:
+        if setting.name.rpartition(".")[2] in DEPLOYED and values.get(setting.name) != setting.value:
             raise ValueError(
                 f"it ran with {setting.name} {values.get(setting.name, 'not printed')}; deployed is {setting.value}"
             )
     return found
+
+
+def _settings(printed: str) -> Iterator[Setting]:
+    device = ""
+    for line in printed.splitlines():
+        if heading := DEVICE.match(line):
+            device = heading[1]
+        elif own := SETTING.match(line):
+            yield Setting(name=own[1], value=own[2].strip())
+        elif nested := NESTED.match(line):
+            yield Setting(name=f"{device}.{nested[1]}", value=nested[2].strip())
 
 
 def report(path: Path, iterations: int) -> str:

@@ -16,6 +16,9 @@ from quantcurve.engines.passes import Pass, random_tokens
 from quantcurve.errors import BackendError
 from quantcurve.latency_records import Setting
 
+OF_DEVICES = "DEVICE_PROPERTIES"
+"""Settings of those that execute, by device, of a device that hands the model to others."""
+
 
 def time_passes(passes: Sequence[Pass], seed: int) -> list[float]:
     """Milliseconds of every pass; the state is reset where a sequence begins.
@@ -82,7 +85,14 @@ def device_properties() -> dict[str, Any]:
 
 
 def settings() -> list[Setting]:
-    """Properties of the compiled model in benchmark_app's words (its main.py, step 8)."""
+    """Properties of the compiled model in benchmark_app's words (its main.py, step 8); those of a device that the model
+    was handed to as CPU.NUM_STREAMS."""
     compiled = current().compiled
     names = [str(name) for name in compiled.get_property("SUPPORTED_PROPERTIES") if name != "SUPPORTED_PROPERTIES"]
-    return [Setting(name=name, value=str(compiled.get_property(name))) for name in names]
+    nested = compiled.get_property(OF_DEVICES) if OF_DEVICES in names else {}
+    own = [Setting(name=name, value=str(compiled.get_property(name))) for name in names if name != OF_DEVICES]
+    return own + [
+        Setting(name=f"{device}.{name}", value=str(value))
+        for device, of in nested.items()
+        for name, value in of.items()
+    ]

@@ -10,7 +10,8 @@ from quantcurve.engines.base import OpenVinoConfig
 from quantcurve.engines.openvino_child import first_line, properties, require_device
 from quantcurve.engines.openvino_ir import check_weights
 from quantcurve.errors import BackendError, ModelFileError
-from quantcurve.latency_records import AttentionBackend, GenAiSamples, MeanStd
+from quantcurve.latency_records import GenAiSamples, MeanStd
+from quantcurve.records import AttentionBackend
 
 TOKENIZERS = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
 TEXT = "The river rises in the hills, passes three towns and an old mill, and reaches the sea in the evening. "

@@ -18,6 +18,8 @@ from openvino import opset15 as ops
 
 from quantcurve.engines import scratch
 from quantcurve.engines.base import Floats, OpenVinoConfig, ReferenceScratch, Tokens, TokenScores
+from quantcurve.engines.openvino_devices import available, refusal
+from quantcurve.engines.openvino_effective import read_back
 from quantcurve.engines.openvino_inputs import START, feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.errors import BackendError, ModelFileError
@@ -30,9 +32,6 @@ SmolLM2: KL divergence with a u8 cache 6.2e-4 in one pass over the window, 9.4e-
 token (which takes six times as long); with u4 0.088 and 0.087."""
 ELEMENTWISE = frozenset({"Add", "Multiply", "Divide", "Tanh", "Convert", "Subtract"})
 """Operations that may stand between the head's matrix product and the logits (bias, scale, soft cap)."""
-PRECISION_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "u8": 1.0, "i8": 1.0, "u4": 0.5, "i4": 0.5}
-ATTENTION = "SDPA"
-"""Backend of attention of an IR that is run as it is; paged attention is OpenVINO GenAI's transformation of it."""
 
 
 class Model:
@@ -86,21 +85,23 @@ def open_model(path: Path, config: OpenVinoConfig) -> OpenVinoEffective:
     close_model()
     require_device(config.runtime.device)
     _model = Model(path, config)
-    found = effective(_model)
+    found = read_back(_model.core, _model.compiled, _model.graph, config)
     _check_granted(config, found)
     return found
 
 
 def _check_granted(config: OpenVinoConfig, found: OpenVinoEffective) -> None:
-    """A device may take a setting and run another one without a word: measured would be what nobody asked for."""
+    """A device may take a setting and run another one without a word: measured would be what nobody asked for. What it
+    does not tell is let pass, and is not told in the result either."""
     runtime = config.runtime
     pairs = (
         ("inference_precision", runtime.inference_precision, found.inference_precision),
         ("kv_cache", runtime.kv_cache, found.key_cache_precision),
+        ("kv_cache", runtime.kv_cache, found.value_cache_precision),
         ("dynamic_quantization_group", runtime.dynamic_quantization_group, found.dynamic_quantization_group),
     )
     for name, asked, got in pairs:
-        if asked is not None and asked != got:
+        if None not in (asked, got) and asked != got:
             raise BackendError(f"runtime.{name}: {asked} was asked for, and the device runs {got}; leave it out")
 
 
@@ -112,21 +113,14 @@ def close_model() -> None:
         _model = None
 
 
-def devices() -> list[str]:
-    """Devices that OpenVINO finds here."""
-    return [str(d) for d in ov.Core().available_devices]
-
-
 def require_device(device: str) -> None:
     """Refuse a device that is not there.
 
     Raises:
         BackendError: the message has those that are.
     """
-    wanted, found = device.partition(":")[0], devices()
-    there = wanted in {"AUTO", "MULTI", "HETERO"} or any(d == wanted or d.partition(".")[0] == wanted for d in found)
-    if not there:
-        raise BackendError(f"device {device} is not on this machine; OpenVINO finds {', '.join(found) or 'none'}")
+    if reason := refusal(device, available()):
+        raise BackendError(reason)
 
 
 def properties(config: OpenVinoConfig) -> dict[str, Any]:
@@ -138,6 +132,8 @@ def properties(config: OpenVinoConfig) -> dict[str, Any]:
     }
     if runtime.device == "CPU":
         found["INFERENCE_NUM_THREADS"] = config.threads
+    if runtime.device.partition(":")[0] == "AUTO":  # else the CPU serves until the device that it takes is ready
+        found["ENABLE_STARTUP_FALLBACK"] = False
     if runtime.inference_precision:
         found["INFERENCE_PRECISION_HINT"] = runtime.inference_precision
     if runtime.kv_cache:
@@ -145,54 +141,6 @@ def properties(config: OpenVinoConfig) -> dict[str, Any]:
     if runtime.dynamic_quantization_group is not None:
         found["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(runtime.dynamic_quantization_group)
     return found
-
-
-def effective(model: Model) -> OpenVinoEffective:
-    """Configuration of the compiled model, read back."""
-    compiled = model.compiled
-
-    def text(name: str, default: str = "") -> str:
-        try:
-            value = compiled.get_property(name)
-        except RuntimeError:
-            return default
-        return value.to_string() if isinstance(value, ov.Type) else str(getattr(value, "name", value))
-
-    execution = text("EXECUTION_MODE_HINT")
-    precision = text("INFERENCE_PRECISION_HINT")
-    key, value = text("KEY_CACHE_PRECISION"), text("VALUE_CACHE_PRECISION")
-    return OpenVinoEffective(
-        device=_full_name(model, compiled),
-        threads=int(text("INFERENCE_NUM_THREADS", "0")),
-        streams=int(text("NUM_STREAMS", "1")),
-        execution_mode=execution,
-        inference_precision="f32" if precision == "dynamic" and execution == "ACCURACY" else precision,
-        key_cache_precision=key,
-        value_cache_precision=value,
-        dynamic_quantization_group=int(text("DYNAMIC_QUANTIZATION_GROUP_SIZE", "0")),
-        attention_backend=ATTENTION,
-        context_tokens=model.config.window_tokens,
-        cache_bytes_per_token=_cache_bytes_per_token(model.graph, key, value),
-    )
-
-
-def _full_name(model: Model, compiled: Any) -> str:
-    names = [str(d) for d in compiled.get_property("EXECUTION_DEVICES")]
-    return ", ".join(str(model.core.get_property(n.strip("()"), "FULL_DEVICE_NAME")).strip() for n in names)
-
-
-def _cache_bytes_per_token(graph: Any, key: str, value: str) -> float:
-    """Sum over the cache's states (batch, heads, length, width) at the precisions of K and V, without scales."""
-    total = 0.0
-    for variable in graph.get_variables():
-        info = variable.info
-        shape = info.data_shape
-        if shape.rank.get_length() != 4:
-            continue
-        width = int(np.prod([d.get_length() for d in shape if d.is_static]))
-        precision = value if "value" in info.variable_id else key
-        total += width * PRECISION_BYTES.get(precision, 2.0)
-    return total
 
 
 def _vocabulary(path: Path, graph: Any) -> int:

@@ -89,24 +89,26 @@ def _latency(timed: list[tuple[VariantResult, VariantLatency]]) -> Matrix:
 
 def _genai(generated: list[tuple[VariantResult, GenAiLatency]]) -> Matrix:
     samples = generated[0][1].samples
-    backends = sorted({found.samples.attention_backend or "not told" for _, found in generated})
+    backends = [words.told(found.samples.attention_backend) for _, found in generated]
+    mixed = len(set(backends)) > 1
     heading = (
-        f"OpenVINO GenAI's own figures: {samples.prompt_tokens} prompt tokens, {samples.generated_tokens} new ones, "
-        f"attention backend {words.listed(backends)}"
+        f"OpenVINO GenAI's own figures: {samples.prompt_tokens} prompt tokens, {samples.generated_tokens} new ones"
+        + ("" if mixed else f", attention backend {backends[0]}")
     )
     columns = ("time to first token (ms)", "time per output token (ms)", "tokens/s, mean ± standard deviation")
     rows = tuple(
         MatrixRow(
             words.plain(variant.name),
             (
+                *((backend,) * mixed),
                 found.time_to_first_token_ms,
                 found.time_per_output_token_ms,
                 _mean_std(found.samples.throughput_tokens_per_s),
             ),
         )
-        for variant, found in generated
+        for (variant, found), backend in zip(generated, backends, strict=True)
     )
-    return Matrix(heading, "variant", columns, rows, "OpenVINO GenAI")
+    return Matrix(heading, "variant", ("attention backend",) * mixed + columns, rows, "OpenVINO GenAI")
 
 
 def _mean_std(found: MeanStd) -> str:

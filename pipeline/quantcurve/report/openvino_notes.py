@@ -117,9 +117,22 @@ def _of_variant(variant: VariantResult) -> Iterator[str]:
 
 
 def _setting(config: OpenVinoEffective) -> str:
-    group = config.dynamic_quantization_group
-    activations = f"activations quantised in groups of {group}" if group else "activations not quantised"
-    same = config.key_cache_precision == config.value_cache_precision
-    cache = config.key_cache_precision if same else f"K {config.key_cache_precision}, V {config.value_cache_precision}"
-    mode = config.execution_mode.lower()
-    return f"{mode} mode, {config.inference_precision} arithmetic, {activations}, KV cache {cache}"
+    mode = f"{config.execution_mode.lower()} mode" if config.execution_mode else f"mode {words.NOT_TOLD}"
+    arithmetic = f"{config.inference_precision} arithmetic" if config.inference_precision else "arithmetic not told"
+    key, value = words.told(config.key_cache_precision), words.told(config.value_cache_precision)
+    cache = key if key == value else f"K {key}, V {value}"
+    return f"{mode}, {arithmetic}, {_activations(config)}, KV cache {cache}"
+
+
+def _activations(config: OpenVinoEffective) -> str:
+    match config.activations:
+        case "quantised":
+            return f"activations quantised in groups of {words.told(config.dynamic_quantization_group)}"
+        case "partly quantised":
+            return f"activations of some layers quantised in groups of {words.told(config.dynamic_quantization_group)}"
+        case "float":
+            return "activations not quantised"
+        case "not applicable":
+            return "activations not quantised since no weights are integers"
+        case None:
+            return f"whether activations are quantised {words.NOT_TOLD}"

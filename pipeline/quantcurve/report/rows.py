@@ -141,10 +141,11 @@ def _setting(config: EffectiveConfig | None) -> str:
         return "-"
     if isinstance(config, LlamaCppEffective):
         return words.plain(f"{_where(config)}, KV {_both(config.k_type, config.v_type)}")
-    group = config.dynamic_quantization_group
-    activations = f", activations /{group}" if group else ""
-    cache = _both(config.key_cache_precision, config.value_cache_precision)
-    return words.plain(f"{_where(config)}, {config.inference_precision}, KV {cache}{activations}")
+    quantised = config.activations in {"quantised", "partly quantised"}
+    activations = f", activations /{config.dynamic_quantization_group}" if quantised else ""
+    cache = _both(words.told(config.key_cache_precision), words.told(config.value_cache_precision))
+    precision = config.inference_precision or f"arithmetic {words.NOT_TOLD}"
+    return words.plain(f"{_where(config)}, {precision}, KV {cache}{activations}")
 
 
 def _where(config: EffectiveConfig) -> str:

@@ -10,12 +10,19 @@ from quantcurve.estimates import Estimate, Figure
 MIB = 2**20
 NEGLIGIBLE = 1e-7  # of a value: a narrower interval would only add digits
 TINY = 1e-12  # of any unit shown here
+NOT_TOLD = "not told"
+"""In place of what a device does not tell."""
 
 
 def plain(text: str) -> str:
     """One line without control characters: names, reasons and paths come from users and from engines."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def told(value: str | int | None) -> str:
+    """What a device tells, or that it does not."""
+    return NOT_TOLD if value is None else str(value)
 
 
 def mib(size_bytes: float) -> str:

@@ -29,8 +29,8 @@ class Point(NamedTuple):
     size_bytes: int
     decode_s: tuple[float, ...] = ()
     """Raw seconds of every round, round r of all points at r; empty if speed was not measured."""
-    cache_bytes_per_token: float = 0.0
-    """Size of the KV cache."""
+    cache_bytes_per_token: float | None = 0.0
+    """Size of the KV cache; None: not known."""
 
 
 class Standing(NamedTuple):
@@ -51,7 +51,7 @@ def pareto(points: Sequence[Point], along: Route) -> tuple[Standing, ...]:
     zero (of the paired ratio, one). "At least as good" compares plain values over the windows that both visited; so
     domination has no cycles and the front of one or more points is never empty, although ties are not transitive
     (points of the same size, cache and decode time to the last digit, but different windows, set aside). Of a point
-    whose speed was measured and one whose speed was not, neither dominates the other.
+    whose speed was measured and one whose speed was not, neither dominates the other; so with the size of the cache.
 
     along: the route over the windows. ValueError as in `metrics.statistics.clustered_mean`.
     """
@@ -89,9 +89,9 @@ def _standing(point: Point, points: Sequence[Point], along: Route) -> Standing:
 
 
 def _dominates(a: Point, b: Point, along: Route) -> bool:
-    if bool(a.decode_s) != bool(b.decode_s):
+    if bool(a.decode_s) != bool(b.decode_s) or (a.cache_bytes_per_token is None) != (b.cache_bytes_per_token is None):
         return False
-    a_sizes, b_sizes = (a.size_bytes, a.cache_bytes_per_token), (b.size_bytes, b.cache_bytes_per_token)
+    a_sizes, b_sizes = ((p.size_bytes, p.cache_bytes_per_token or 0.0) for p in (a, b))
     a_decode, b_decode = (median(p.decode_s) if p.decode_s else 0.0 for p in (a, b))
     kl = _kl_difference(a, b, along)
     if a_decode > b_decode or kl.value > 0 or any(x > y for x, y in zip(a_sizes, b_sizes, strict=True)):

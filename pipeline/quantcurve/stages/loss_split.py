@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
 from quantcurve.engines.base import Doubles, LlamaCppConfig, OpenVinoRuntime
 from quantcurve.errors import BackendError
@@ -29,7 +30,6 @@ from quantcurve.stages.tokenize import Windowed
 
 PLAIN_CACHE = {"f32", "f16", "bf16"}
 """Precisions of a cache that is not quantised."""
-PARTS = ("exact", "float_arithmetic", "plain_cache")
 
 
 class Task(NamedTuple):
@@ -53,27 +53,29 @@ def measure(task: Task, configs: dict[str, EffectiveConfig], session: Session) -
         session: the run's surroundings.
 
     Raises:
-        BackendError: the reference cannot be scored; what fails for a variant is `Missing`.
+        BackendError: the reference cannot be scored; what fails for a variant is `Missing`, also where the device
+            does not tell how it ran a cell, or ran it in another way than it was asked for.
         PrerequisiteError: too little disk for the logits of a chunk.
     """
     wanted = [v for v in task.variants if isinstance(v.runtime, OpenVinoRuntime)]
     taken = task.along._replace(order=task.along.order[: task.windows])
     parts = chunks(task.texts, taken, 1)
-    cells = {v.name: _cells(v, configs.get(v.name)) for v in wanted}
-    models = {m.name: m for v in wanted for m in cells[v.name].values()} | {task.reference.name: task.reference}
+    made = {v.name: _cells(v, configs.get(v.name)) for v in wanted}
+    failed = {name: cells for name, cells in made.items() if isinstance(cells, Missing)}
+    every = {name: cells for name, cells in made.items() if not isinstance(cells, Missing)}
+    models = {m.name: m for cells in every.values() for m in cells.values()} | {task.reference.name: task.reference}
     progress = _Progress(session, len(parts) * len(models))
-    failed: dict[str, Missing] = {}
-    found: dict[str, dict[str, list[Doubles]]] = {v.name: {cell: [] for cell in cells[v.name]} for v in wanted}
-    if not wanted:
-        return {}
+    found: dict[str, dict[str, list[Doubles]]] = {name: {cell: [] for cell in cells} for name, cells in every.items()}
+    if not every:
+        return dict(failed)
     vocabulary = task.texts[0].step.vocabulary
     with Scorer("loss_split", list(models.values()), vocabulary, task.config, session, progress) as scorer:
         for chunk in parts:
             there = all(scorer.cached(m, chunk, task.reference) for m in models.values() if m is not task.reference)
             with scorer.keep(task.reference, chunk, not there) as base:
-                for variant in wanted:
-                    if variant.name not in failed:
-                        _score(scorer, variant.name, cells[variant.name], chunk, base, found, failed)
+                for name, cells in every.items():
+                    if name not in failed:
+                        _score(scorer, name, cells, chunk, base, found, failed)
     session.progress(Event("loss_split", progress.total, progress.total, "done"))
     return {v.name: failed.get(v.name) or _split(found[v.name], task) for v in wanted}
 
@@ -89,28 +91,71 @@ class _Progress:
         self.session.progress(Event("loss_split", self.done, self.total, name))
 
 
-def _cells(variant: Model, config: EffectiveConfig | None) -> dict[str, Model]:
+def _cells(variant: Model, config: EffectiveConfig | None) -> dict[str, Model] | Missing:
     """The variant as deployed, and with one thing after the other switched off. A cell that is the variant as it is,
-    since the thing is off already, is that very model."""
+    since the thing is off already, is that very model.
+
+    config: as read back from the variant as deployed. Where the device does not tell how it keeps the cache, or keeps
+    K and V in types that cannot be asked for, the rest cannot be changed with the cache left as it is: Missing.
+    """
     deployed = variant.runtime
     assert isinstance(deployed, OpenVinoRuntime) and isinstance(config, OpenVinoEffective)
-    exact = OpenVinoRuntime(device=deployed.device, execution="accuracy")
-    quantised = config.key_cache_precision not in PLAIN_CACHE or config.value_cache_precision not in PLAIN_CACHE
-    floats = config.inference_precision == "f32" and config.dynamic_quantization_group == 0
+    caches = {config.key_cache_precision, config.value_cache_precision}
+    if None in caches:
+        return Missing(missing="the device does not tell the precision of its KV cache")
+    if len(caches) > 1:
+        return Missing(missing="K and V have different precisions in the KV cache; a device can be asked for one only")
     cache: Any = config.key_cache_precision
-    arithmetic = OpenVinoRuntime(
-        device=deployed.device, inference_precision="f32", dynamic_quantization_group=0, kv_cache=cache
-    )
+    try:
+        arithmetic = OpenVinoRuntime(
+            device=deployed.device, inference_precision="f32", dynamic_quantization_group=0, kv_cache=cache
+        )
+    except ValidationError:
+        return Missing(missing=f"a KV cache in {cache} cannot be asked for")
     runtimes = {
         "deployed": deployed,
-        "exact": exact,
-        "float_arithmetic": deployed if floats else arithmetic,
-        "plain_cache": deployed.model_copy(update={"kv_cache": "f16"}) if quantised else deployed,
+        "exact": OpenVinoRuntime(device=deployed.device, execution="accuracy"),
+        "float_arithmetic": deployed if _is_float(config) else arithmetic,
+        "plain_cache": deployed if _is_plain(config) else deployed.model_copy(update={"kv_cache": "f16"}),
     }
     return {
         cell: variant if runtime == deployed else variant._replace(name=f"{variant.name}+{cell}", runtime=runtime)
         for cell, runtime in runtimes.items()
     }
+
+
+def _is_float(config: OpenVinoEffective) -> bool:
+    return config.inference_precision == "f32" and config.activations in {"float", "not applicable"}
+
+
+def _is_plain(config: OpenVinoEffective) -> bool:
+    return {config.key_cache_precision, config.value_cache_precision} <= PLAIN_CACHE
+
+
+def not_run(cell: str, found: OpenVinoEffective, deployed: OpenVinoEffective) -> str | None:
+    """What a device does not run, or does not tell that it runs, of what a cell asks of it; None if it is the cell.
+
+    Args:
+        cell: one of the split's.
+        found: as read back from the cell.
+        deployed: as read back from the variant as deployed.
+    """
+    caches = {found.key_cache_precision, found.value_cache_precision}
+    if cell in {"exact", "float_arithmetic"} and not _is_float(found):
+        told = f"{found.inference_precision or 'no precision'}, activations {found.activations or 'not told'}"
+        return f"float32 arithmetic without quantised activations was asked for, and the device tells {told}"
+    wanted: dict[str, set[str | None]] = {
+        "deployed": {deployed.key_cache_precision},
+        "exact": {"f32"},
+        "float_arithmetic": {deployed.key_cache_precision},
+        "plain_cache": {*PLAIN_CACHE},
+    }
+    if caches <= wanted[cell]:
+        return None
+    told = " and ".join(sorted(c or "no precision" for c in caches))
+    return (
+        f"a KV cache in {' or '.join(sorted(c for c in wanted[cell] if c))} was asked for, and the device tells {told}"
+    )
 
 
 def _score(
@@ -127,6 +172,11 @@ def _score(
             scores = scorer.score(model, chunk, base)
         except BackendError as error:
             failed[name] = Missing(missing=error.message)
+            return
+        effective, deployed = (scorer.effective[cells[c].name] for c in (cell, "deployed"))
+        assert isinstance(effective, OpenVinoEffective) and isinstance(deployed, OpenVinoEffective)
+        if reason := not_run(cell, effective, deployed):
+            failed[name] = Missing(missing=reason)
             return
         assert scores.kl is not None
         found[name][cell].append(scores.kl)

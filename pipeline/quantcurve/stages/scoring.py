@@ -19,6 +19,7 @@ from quantcurve.engines.base import (
     EngineConfig,
     LlamaCppConfig,
     LoadedModel,
+    OpenVinoConfig,
     ReferenceScratch,
     Runtime,
     TokenScores,
@@ -36,7 +37,8 @@ REFERENCE = "reference"
 class ScoreInputs(Frozen):
     """Key of one model's scores on one chunk of windows."""
 
-    version: Literal[3] = 3
+    version: Literal[3, 4] = 3
+    """4 where OpenVINO runs the model, since what it does not tell of that is None."""
     model_hash: str
     reference_hash: str | None
     """Weights of the model that it is compared with: llama.cpp's, which has an F16 cache."""
@@ -75,11 +77,13 @@ def score_inputs(
     model: Model, against: Model | None, windows_hash: str, config: LlamaCppConfig, session: Session
 ) -> ScoreInputs:
     """Key of one model's scores on one chunk."""
+    of_engine = config.of(model.runtime)
     return ScoreInputs(
+        version=4 if isinstance(of_engine, OpenVinoConfig) else 3,
         model_hash=model.content_hash,
         reference_hash=against.content_hash if against else None,
         windows_hash=windows_hash,
-        config=config.of(model.runtime),
+        config=of_engine,
         engine=session.engine_of(model.runtime),
     )
 
