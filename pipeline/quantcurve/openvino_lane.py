@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from quantcurve.engines import benchmark_app
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
@@ -38,6 +39,16 @@ def names(recipe: Recipe) -> tuple[str, ...]:
     """Of what OpenVINO runs: the float32 IR first, if there are variants."""
     labels = tuple(v.label for v in recipe.variants.openvino)
     return (FLOOR, *labels) if labels else ()
+
+
+def require_tools(recipe: Recipe) -> None:
+    """Look for what the last stages run, before anything is made for them.
+
+    Raises:
+        PrerequisiteError: benchmark_app is not installed, and the recipe asks for latency.
+    """
+    if recipe.variants.openvino and latency_plan(recipe):
+        benchmark_app.program()
 
 
 def export_checked(

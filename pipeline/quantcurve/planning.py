@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quantcurve import machine, sources
+from quantcurve import machine, openvino_lane, sources
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError, ModelFileError
 from quantcurve.lookup import Known, look_up
@@ -59,6 +59,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
     with tempfile.TemporaryDirectory(prefix="quantcurve-plan-") as logs:
         openvino_too = bool(recipe.variants.openvino)
         session = open_session(where._replace(logs=Path(logs)), remember=False, openvino_too=openvino_too)
+        openvino_lane.require_tools(recipe)
         with at(loaded, "model", "source"):
             located = sources.locate(recipe.model.source, loaded.path.parent)
         known = look_up(loaded, texts, located, session)

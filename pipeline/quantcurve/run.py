@@ -72,6 +72,7 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
         BackendError: the reference cannot be made or measured; what fails for one variant is in its result.
     """
     session = open_session(where or Where(), progress, openvino_too=bool(loaded.recipe.variants.openvino))
+    openvino_lane.require_tools(loaded.recipe)
     session.store.sweep()
     texts = load_texts(loaded)
     offered = load_offered(loaded, loaded.recipe.calibration, texts) if needs_calibration(loaded.recipe) else None

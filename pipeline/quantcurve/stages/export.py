@@ -13,7 +13,7 @@ from quantcurve import disk, sources
 from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import TensorInfo
-from quantcurve.errors import BackendError, PrerequisiteError
+from quantcurve.errors import BackendError, PrerequisiteError, UnsupportedFileError
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen, ModelFile
 from quantcurve.session import Event, Session
@@ -219,7 +219,7 @@ def _export_weights(reference: Reference, session: Session, draft: Path) -> Lite
     try:
         with Child("export", log) as child:
             child.call(openvino_export.export, reference.path, draft, folder)
-    except BackendError:
+    except UnsupportedFileError:
         if folder is None:
             raise
         with Child("export", log) as child:
