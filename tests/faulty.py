@@ -43,3 +43,18 @@ def answer_and_die(answered: bytes) -> None:
         if flags & os.O_ACCMODE == os.O_WRONLY:  # the only one is the pipe of replies
             os.write(int(link.name), answered)
     os._exit(5)
+
+
+def export_with_limit(source: Path, target: Path, more_bytes: int) -> None:
+    """Export with so much memory beyond what the libraries themselves take."""
+    import optimum.exporters.openvino  # noqa: F401
+    import psutil
+    import torch
+    import transformers.modeling_gguf_pytorch_utils  # noqa: F401
+
+    from quantcurve.engines import openvino_export
+
+    torch.set_num_threads(1)
+    limit = psutil.Process().memory_info().vms + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    openvino_export.export(source, target)

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from limits import file_limit
 from quantcurve.engines import benchmark_app, openvino, tool
 from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime
 from quantcurve.engines.benchmark_app import DeployedModel, Feed, arguments, in_groups
@@ -150,11 +151,25 @@ def test_refuses_a_report_that_is_not_of_this_run(tmp_path, content, said):
         benchmark_app.report(path, 8)
 
 
-def test_names_the_package_that_brings_the_tool(tmp_path, monkeypatch):
+def nowhere(tmp_path, monkeypatch) -> None:
+    """OpenVINO without its scripts."""
     monkeypatch.setattr(benchmark_app.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(benchmark_app.metadata, "files", lambda _: [])
+
+
+def test_names_the_package_that_brings_the_tool(tmp_path, monkeypatch):
+    nowhere(tmp_path, monkeypatch)
     with pytest.raises(PrerequisiteError, match="benchmark_app is not in") as caught:
         benchmark_app.program()
     assert caught.value.fix == openvino.INSTALL
+
+
+@needs_openvino
+def test_finds_the_tool_where_pip_put_it(tmp_path, monkeypatch):
+    """As `pip install --user` does: in none of the folders that Python names."""
+    usual = benchmark_app.program()
+    monkeypatch.setattr(benchmark_app.sysconfig, "get_path", lambda _: str(tmp_path))
+    assert benchmark_app.program() == usual
 
 
 # ---- agreement ----
@@ -168,7 +183,9 @@ def estimate(low: float, value: float, high: float) -> Estimate:
     ("ratio", "said"),
     [
         (estimate(0.97, 1.0, 1.03), "agrees"),
-        (estimate(1.05, 1.12, 1.2), "agrees"),
+        (estimate(1.05, 1.1, 1.15), "agrees"),
+        (estimate(1.05, 1.1, 1.17), "too noisy"),
+        (estimate(0.95, 1.0, 1.06), "too noisy"),
         (estimate(1.11, 1.15, 1.2), "disagrees"),
         (estimate(0.7, 0.8, 0.89), "disagrees"),
         (estimate(0.85, 1.0, 1.15), "too noisy"),
@@ -462,6 +479,51 @@ def test_latency_of_variants_one_of_which_is_broken(tiny_ir, tmp_path, monkeypat
     assert size_bytes < 1e6, "inputs or twins are left in the store"
     monkeypatch.setattr(benchmark_app, "program", lambda: pytest.fail("it is in the store"))
     assert latency.measure(models[::2], PLAN, session) == {n: found[n] for n in ("OV", "OV-accurate")}
+
+
+@pytest.mark.real
+@needs_openvino
+def test_without_the_tool_latency_is_missing_with_what_mends_it(tiny_ir, tmp_path, monkeypatch):
+    nowhere(tmp_path, monkeypatch)
+    session = session_in(tmp_path)
+    found = latency.measure([as_model("OV", tiny_ir, session)], PLAN, session)["OV"]
+    assert found == Missing(
+        missing=f"benchmark_app is not in {tmp_path}: it comes with OpenVINO; to mend it: {openvino.INSTALL}"
+    )
+    assert not list((tmp_path / "cache" / "tmp").iterdir())
+
+
+@pytest.mark.real
+@needs_openvino
+def test_a_disk_too_small_for_the_inputs_is_missing(tiny_ir, tmp_path):
+    session = session_in(tmp_path)
+    model = as_model("OV", tiny_ir, session)
+    with file_limit(100):
+        found = latency.measure([model], PLAN, session)["OV"]
+    assert isinstance(found, Missing)
+    assert "this process may not write files of more than 0.0 MB (ulimit -f); to mend it: ulimit" in found.missing
+    assert not list((tmp_path / "cache" / "tmp").iterdir())
+
+
+@pytest.mark.real
+@needs_openvino
+def test_tool_and_loop_take_turns_in_going_first(tiny_ir, tmp_path, monkeypatch):
+    went = []
+    for name in ("run_tool", "run_tool_on_twin", "time_passes"):
+        plain = getattr(DeployedModel, name)
+        monkeypatch.setattr(
+            DeployedModel, name, lambda *args, plain=plain, name=name: (went.append(name), plain(*args))[1]
+        )
+    session = session_in(tmp_path)
+    plan = LatencyPlan(contexts=(8,), rounds=2, decode_steps=2, prefills=1)
+    found = latency.measure([as_model("OV", tiny_ir, session)], plan, session)["OV"]
+    assert went == [
+        *("run_tool", "time_passes", "run_tool_on_twin", "time_passes"),
+        *("time_passes", "run_tool", "time_passes", "run_tool_on_twin"),
+    ]
+    for samples in (r[0] for r in found.rounds):
+        assert [len(t) for t in (samples.prefill_ms, samples.decode_ms)] == [1, 2]
+        assert [len(t) for t in (samples.loop_prefill_ms, samples.loop_decode_ms)] == [1, 2]
 
 
 @pytest.mark.real

@@ -199,10 +199,60 @@ def test_eight_words_in_a_row_overlap_and_so_does_a_short_text_that_stands_there
     assert HeldOut([prose(9, 100), prose(13, 50)]).overlaps(item) is overlaps
 
 
-def test_scripts_without_spaces_overlap_by_characters():
-    held_out = "".join(chr(0x4E00 + 7 * i) for i in range(60))
-    assert HeldOut([held_out]).overlaps(held_out[10:35])
-    assert not HeldOut([held_out]).overlaps(held_out[10:25])
+HELD_OUT_CJK = (
+    "上午有云。今天天气很好，我们去公园。晚上回家吃饭。谢谢！\n\n"
+    "山の上に、小さな茶屋があった。冒険家はPythonで地図を描き、道に迷うことがなかった。\n\n"
+    "วันนี้อากาศดีมากเราจะไปสวนสาธารณะ ขอบคุณครับ\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("item", "overlaps"),
+    [
+        ("今天天气很好，我们去公园。", True),  # a whole short text that stands there
+        ("今天天气 很好 我们去公园", True),  # other signs between
+        ("今天天气很好，我们去海边。", False),  # six of eleven characters
+        ("谢谢！", False),  # said everywhere
+        ("晚上回家吃饭。", False),
+        ("前置：有云。今天天气很好，我们去公园。晚上回家吃饭。谢幕", True),  # twenty across signs
+        ("不然我们也可以在家里看书；今天天气很好，我们去游泳。", False),  # ten in a long one
+        ("冒険家はＰｙｔｈｏｎで地図を描き", True),  # full-width letters
+        ("วันนี้อากาศดีมาก", True),
+        ("ขอบคุณครับ", False),
+    ],
+)
+def test_scripts_without_spaces_overlap_by_characters(item, overlaps):
+    assert HeldOut([prose(9, 100), HELD_OUT_CJK]).overlaps(item) is overlaps
+
+
+def test_words_between_characters_do_not_run_together():
+    held_out = "新的 AI 和旧 AI 不同， AI 会 AI 的事 AI 再 AI 学 AI 一遍 AI"
+    assert not HeldOut([held_out]).overlaps("人对 AI 说 AI 想 AI 在 AI 里 AI 看 AI 到 AI ， AI 来了")
+
+
+@pytest.mark.parametrize("text", ["yes", "Thank you!", "谢谢", "❤️ ❤️ ❤️ ❤️", "?"])
+def test_what_is_said_everywhere_is_left_out_only_where_it_is_all_that_is_held_out(text):
+    assert not HeldOut([prose(9, 100), f"{prose(13, 50)} {text} {prose(14, 50)}", f"q\n\n{text}\n"]).overlaps(text)
+    assert HeldOut([prose(9, 100), f" {text.upper()}\n"]).overlaps(text)
+
+
+def test_short_replies_do_not_empty_a_set():
+    held_out = f"{prose(16, 30)}\n\nyes\n\n谢谢\n\n今天天气很好，我们去公园。"
+    items = [Item((), t) for t in ("yes", "谢谢", "今天天气很好，我们去公园。", "今天下雨，我们在家看书。")]
+    assert fates(items, (held_out,)) == [Fate.KEPT, Fate.KEPT, Fate.OVERLAPPING, Fate.KEPT]
+
+
+def test_marks_belong_to_their_letters():
+    assert near_duplicates.units("Cafe\u0301 हिन्दी, ขอบคุณ ❤️").texts == [
+        *("café", "हिन्दी"),
+        *("ข", "อ", "บ", "คุ", "ณ"),
+    ]
+
+
+def test_nearly_the_same_text_without_spaces_is_found():
+    text = "".join(chr(0x4E00 + 7 * i) for i in range(120))
+    items = [Item((), text), Item((), text[:60] + "字" + text[61:]), Item((), text[::-1])]
+    assert fates(items) == [Fate.KEPT, Fate.NEAR_DUPLICATE, Fate.KEPT]
 
 
 def test_an_item_that_holds_a_held_out_text_is_left_out():
@@ -743,6 +793,16 @@ def test_what_was_left_out_is_in_the_report(tiny_place, session):
     tiny_place.write("chat", [(prose(i, 8), prose(100 + i, 40)) for i in [*range(30), 3]])
     result = tiny_place.make(Calibration(mix=tiny_place.mix(chat=1, code=1), **SMALL), session).result
     assert "of 31 │ 1 same" in shown(result, 120)
+
+
+@pytest.mark.real
+def test_a_set_is_complete_only_where_every_stratum_is_in_it(shipped):
+    result = shipped["default"].result
+    assert result.warnings == () and not result.strata[-1].tokens
+    text = shown(result, 120)
+    assert "every stratum is seen" not in text and re.search(r"^not seen +domain *$", text, re.M)
+    whole = result.model_copy(update={"strata": result.strata[:-1]})
+    assert re.search(r"^complete +every stratum is seen *$", shown(whole, 120), re.M)
 
 
 def check(*arguments: object) -> subprocess.CompletedProcess[str]:

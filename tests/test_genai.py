@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 
 from quantcurve.engines import openvino
-from quantcurve.engines.base import OpenVinoRuntime
+from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime
 from quantcurve.engines.openvino_ir import MODEL, model_file
+from quantcurve.errors import BackendError
 from quantcurve.estimates import Estimate, Missing
 from quantcurve.latency_records import GenAiWorkload
 from quantcurve.session import Session
@@ -83,3 +85,12 @@ def test_a_tokenizer_that_is_no_ir_is_told(folder, session, tmp_path):
     (broken / "openvino_tokenizer.xml").write_text("<xml/>")
     found = genai.measure([as_model("OV", broken, session)], WORKLOAD, session)["OV"]
     assert isinstance(found, Missing) and "OpenVINO GenAI failed" in found.missing
+
+
+def test_genai_that_cannot_be_loaded_is_told(folder, monkeypatch):
+    from quantcurve.engines import genai as engine
+
+    monkeypatch.setitem(sys.modules, "openvino_genai", None)
+    config = OpenVinoConfig(threads=1, window_tokens=16, runtime=OpenVinoRuntime())
+    with pytest.raises(BackendError, match=r"OpenVINO GenAI cannot be loaded \(.*openvino_genai.*mend it: pip install"):
+        engine.time_generation(folder, config, 8, 2, 1)

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 import tiny_ir
-from quantcurve.engines import openvino
-from quantcurve.errors import BackendError
+from quantcurve.engines import benchmark_app, openvino
+from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.estimates import Estimate
 from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.planning import plan
@@ -249,6 +249,36 @@ def test_a_file_that_transformers_cannot_read_gives_way_to_the_folder(
     found = export.export(reference._replace(folder=folder), session)
     assert found.step.weights_from == "folder"
     assert (found.path / "openvino_model.xml").is_file()
+
+
+def test_an_export_that_died_does_not_give_way_to_the_folder(
+    finished: RunResult, work: Path, tmp_path: Path, planted: pytest.MonkeyPatch
+) -> None:
+    """Or the store would keep for good that transformers cannot read the file."""
+    from quantcurve.engines import openvino_export, tokenizer_lanes
+
+    planted.setattr(openvino_export, "export", tiny_ir.die_on_files)
+    planted.setattr(tokenizer_lanes, "write_tokenizer", tiny_ir.no_tokenizer)
+    reference, session, folder = a_reference(work, tmp_path)
+    with pytest.raises(BackendError, match=r"the engine died in die_on_files with signal 9 .*lack of memory"):
+        export.export(reference._replace(folder=folder), session)
+    assert not list((tmp_path / "cache" / "artifacts").glob("export/*"))
+
+
+def test_benchmark_app_is_looked_for_before_anything_is_made(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_app.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(benchmark_app.metadata, "files", lambda _: [])
+    loaded, where = load(work / "recipe.yaml"), Where(threads=2, cache=tmp_path / "cache")
+    for start in (run, plan):
+        with pytest.raises(PrerequisiteError, match=f"benchmark_app is not in {tmp_path}"):
+            start(loaded, where)
+    assert not (tmp_path / "cache" / "artifacts").exists()
+    text = (work / "recipe.yaml").read_text().replace("latency: {contexts: [8, 48], rounds: 3}", "latency: null")
+    (tmp_path / "recipe.yaml").write_text(text)
+    write_texts(tmp_path)
+    assert not [s for s in plan(load(tmp_path / "recipe.yaml"), where).steps if s.stage == "latency"]
 
 
 def a_reference(work: Path, place: Path) -> tuple[Reference, Session, Path]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from limits import file_limit
 from quantcurve.engines.base import (
     LlamaCppConfig,
     OpenVinoConfig,
@@ -18,14 +21,17 @@ from quantcurve.engines.base import (
 )
 from quantcurve.engines.child import Child
 from quantcurve.engines.opening import open_model
-from quantcurve.errors import BackendError, ModelFileError, RecipeError
+from quantcurve.errors import BackendError, ModelFileError, PrerequisiteError, RecipeError, UnsupportedFileError
+from quantcurve.recipe import Model, Text
 from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
 from quantcurve.records import EngineIdentity, ModelFile, Workload
 from quantcurve.session import Session
-from quantcurve.stages import export
+from quantcurve.stages import export, resolve
 from quantcurve.stages.resolve import Failed
 from quantcurve.stages.tokenizer_gate import FileHash
 from quantcurve.store import Store, key_of
+from quantcurve.texts import load_text
+from tiny import write_tiny_llama
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'quantcurve[openvino]'")
 pytest.importorskip("optimum.intel", reason="optimum-intel is not installed: pip install 'quantcurve[openvino]'")
@@ -425,6 +431,116 @@ def test_what_nncf_refuses_costs_no_other_variant_and_is_never_started(tmp_path:
     assert "a group of 96 does not divide the 256 columns of model.layers.0.self_attn.q_proj and" in refused.reason
     assert "give group_size: 128, or group_size_fallback: adjust" in refused.reason
     assert not session.log(entries[0].label).exists()
+
+
+def test_a_file_that_transformers_does_not_read_is_told_from_other_failures(tmp_path: Path):
+    """llama.cpp runs more architectures than transformers reads from GGUF files."""
+    import gguf
+
+    from quantcurve.engines import openvino_export
+
+    source, out = tmp_path / "model.gguf", tmp_path / "out"
+    writer = gguf.GGUFWriter(source, "granite")
+    writer.add_name("tiny")
+    writer.add_block_count(1)
+    writer.add_tensor("token_embd.weight", np.zeros((8, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    out.mkdir()
+    said = r"transformers cannot load it: GGUF model with architecture granite is not supported.*a Hugging Face folder"
+    with Child("export", tmp_path / "log") as child, pytest.raises(UnsupportedFileError, match=said):
+        child.call(openvino_export.export, source, out)
+
+
+def test_a_model_that_optimum_does_not_know_is_refused_by_name(tmp_path: Path):
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    from quantcurve.engines import openvino_export
+
+    config = OpenAIGPTConfig(vocab_size=64, n_positions=32, n_embd=32, n_layer=1, n_head=2)
+    OpenAIGPTLMHeadModel(config).save_pretrained(tmp_path)
+    (tmp_path / "out").mkdir()
+    said = r"optimum-intel cannot export a model of type 'openai-gpt': .*; leave out variants\.openvino"
+    with Child("export", tmp_path / "log") as child, pytest.raises(BackendError, match=said) as caught:
+        child.call(openvino_export.export, tmp_path, tmp_path / "out")
+    assert type(caught.value) is BackendError
+    assert not (tmp_path / "out" / "openvino_model.xml").exists()
+
+
+@pytest.mark.parametrize("more_bytes", [16 * 2**20, 200 * 2**20])
+def test_an_export_without_memory_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more_bytes: int):
+    """Where transformers maps the file, and where it makes the weights."""
+    import faulty
+
+    here = str(Path(__file__).parent)  # the child imports faulty
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))))
+    source = write_tiny_llama(tmp_path / "model.gguf", n_embd=1024, n_ff=4096, n_head=16, n_head_kv=16)
+    (tmp_path / "out").mkdir()
+    with (
+        Child("export", tmp_path / "log") as child,
+        pytest.raises(BackendError, match=r"export: .*out of memory") as caught,
+    ):
+        child.call(faulty.export_with_limit, source, tmp_path / "out", more_bytes)
+    assert type(caught.value) is BackendError and "free some memory" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "said"),
+    [
+        (4_000, r"may not write files of more than 0\.0 MB \(ulimit -f\); to mend it: ulimit -f unlimited"),
+        (
+            20_000,
+            r"the tokenizer cannot be written: .*; see whether its disk is full",
+        ),  # OpenVINO removes what it began
+    ],
+)
+def test_a_tokenizer_that_meets_a_full_disk_is_named(tmp_path: Path, tiny_model: Path, size_bytes: int, said: str):
+    """tokenizer.json, then what OpenVINO writes of it; what they raise then has no class in common."""
+    session = a_session(tmp_path)
+    reference = resolve.resolve(Model(source=str(tiny_model)), tmp_path, session)
+    with file_limit(size_bytes), pytest.raises((BackendError, PrerequisiteError)) as caught:
+        export.export(reference, session)
+    assert re.search(said, export.failed("OV-reference", caught.value, session.log("export")).reason)
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_logits_of_a_real_model_are_those_of_transformers(tmp_path: Path, smollm2: Path):
+    """135 million weights: the float32 IR of an F16 file, and transformers on the same file. Seen: logits, of a
+    spread of 5.5, differ by 9e-5 at most, KL divergence is 4e-10 nats at most."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from quantcurve.engines import llamacpp_files, llamacpp_quantize, openvino_export
+
+    tokens = 128
+    source, folder, log = tmp_path / "F16.gguf", tmp_path / "ir", tmp_path / "log"
+    folder.mkdir()
+    text = load_text(Text(name="chat", source="embedded:chat"), tmp_path).content
+    with Child("F16", log) as child:
+        child.call(llamacpp_quantize.quantize, smollm2, source, "F16", 2)
+        window = child.call(llamacpp_files.tokenize, source, [text])[0][None, :tokens]
+    with Child("export", log) as child:
+        child.call(openvino_export.export, source, folder)
+    keep = ReferenceScratch(tmp_path / "own")
+    config = OpenVinoConfig(threads=2, window_tokens=tokens, runtime=EXACT)
+    model = open_model(folder, config, "ir", log)
+    model.score(window, keep=keep)
+    model.close()
+    found = torch.from_numpy(np.load(keep.logits)[0])
+    original = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file=source.name, dtype=torch.float32, local_files_only=True
+    )
+    with torch.no_grad():
+        expected = original(torch.from_numpy(window.astype(np.int64))).logits[0, tokens // 2 : -1]
+    assert found.shape == expected.shape == (tokens // 2 - 1, 49_152)
+    difference = float((found - expected).abs().max())
+    ours, theirs = (x.double().log_softmax(-1) for x in (found, expected))
+    kl = float((theirs.exp() * (theirs - ours)).sum(-1).max())
+    assert difference < 5e-4 and kl < 1e-8
 
 
 def test_rules_without_effect_are_refused_before_anything_is_compressed(tmp_path: Path, ir: Path):

@@ -1,6 +1,11 @@
 """Scoring through OpenVINO against a bare prefill loop over the same windows, in alternating processes.
 
 Usage: python tools/bench_openvino.py [--model SOURCE] [--weights F32,INT8_ASYM] [--windows 6] [--pairs 10]
+                                       [--against bare|passes]
+
+Both sides are what tools/openvino_prefill.py says: scoring with a reference, as every variant of a run is scored,
+against a loop that prefills each window at once; or, to see what is lost after the forward passes alone, against a loop
+over the very inputs that scoring feeds.
 
 The IRs are made, or found in quantcurve's store. The ratio is of tokens/s, with its bootstrap interval over pairs; it
 has to be at least 0.95. Run it on a machine that does nothing else.
@@ -55,12 +60,17 @@ def measure(ir: export.Ir, windows: Path, options: argparse.Namespace, work: Pat
     tokens = np.load(windows).size
     ours, theirs = [], []
     for pair in range(options.pairs):
-        order = ("score", "bare") if pair % 2 == 0 else ("bare", "score")
+        order = ("score", options.against) if pair % 2 == 0 else (options.against, "score")
         taken = {how: seconds(ir.path, windows, how, options.threads, work / "log") for how in order}
         ours.append(tokens / taken["score"])
-        theirs.append(tokens / taken["bare"])
+        theirs.append(tokens / taken[options.against])
     return Measure(
-        section="ov", name=f"scoring {ir.name}", unit="tokens/s", ours=tuple(ours), theirs=tuple(theirs), target=TARGET
+        section="ov",
+        name=f"scoring {ir.name} / {options.against}",
+        unit="tokens/s",
+        ours=tuple(ours),
+        theirs=tuple(theirs),
+        target=TARGET,
     )
 
 
@@ -72,6 +82,7 @@ def main() -> int:
     parser.add_argument("--weights", type=lambda t: t.split(","), default=["F32", "INT8_ASYM"])
     parser.add_argument("--windows", type=int, default=6)
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--against", choices=("bare", "passes"), default="bare")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None, help="write all samples here")
     options = parser.parse_args()

@@ -1,54 +1,77 @@
-"""Seconds for some windows through an OpenVINO IR: a bare prefill loop, or quantcurve's scoring, in one process.
+"""Seconds for some windows through an OpenVINO IR: by quantcurve's scoring, or by a loop with nothing else in it.
 
-Usage: python tools/openvino_prefill.py FOLDER WINDOWS.npy --how bare|score [--threads 2] [--exact]
+Usage: python tools/openvino_prefill.py FOLDER WINDOWS.npy --how bare|passes|score [--threads 2] [--exact]
 
-Both compile the model first and run one window untimed. `bare` feeds each window at once to the IR as it is and looks
-at nothing; `score` is what a run does, without a reference to compare with.
+    score    what a run does to a variant: compared with the kept logits of a reference
+    bare     a prefill loop: every window at once, with the logits of its scored half
+    passes   the very inputs that `score` feeds, one after the other
+
+All open the model in the same way and do everything once untimed. The reference is the model itself: what a comparison
+takes does not depend on its result.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from quantcurve.engines import openvino_child
-from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime, Tokens
+from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime, ReferenceScratch, Tokens
+
+Feed = dict[str, np.ndarray[Any, Any]]
 
 
-def bare(folder: Path, windows: Tokens, config: OpenVinoConfig) -> float:
-    """A loop over windows with nothing else in it."""
-    compiled = ov.Core().compile_model(folder / "openvino_model.xml", "CPU", openvino_child.properties(config))
-    names = {name for port in compiled.inputs for name in port.get_names()}
-    request = compiled.create_infer_request()
-
-    def prefill(window: Tokens) -> None:
-        length = len(window)
-        offered = {
-            "input_ids": window[None].astype(np.int64),
-            "attention_mask": np.ones((1, length), np.int64),
-            "position_ids": np.arange(length, dtype=np.int64)[None],
-            "beam_idx": np.zeros(1, np.int32),
-        }
-        request.reset_state()
-        request.infer({name: value for name, value in offered.items() if name in names}, share_inputs=True)
-
-    prefill(windows[0])
-    started = time.perf_counter()
-    for window in windows:
-        prefill(window)
-    return time.perf_counter() - started
+def score(windows: Tokens) -> float:
+    """What a run does to a variant."""
+    with tempfile.TemporaryDirectory(prefix="quantcurve-bench-") as folder:
+        reference = ReferenceScratch(Path(folder))
+        openvino_child.score(windows, None, reference)
+        return _seconds(lambda: openvino_child.score(windows, reference, None))
 
 
-def score(folder: Path, windows: Tokens, config: OpenVinoConfig) -> float:
-    """What a run does."""
-    openvino_child.open_model(folder, config)
-    openvino_child.score(windows[:1], None, None)
-    started = time.perf_counter()
+def bare(windows: Tokens) -> float:
+    """A prefill loop over the windows."""
+    model = openvino_child.current()
+    scored = windows.shape[1] - windows.shape[1] // 2
+    return _loop([model.feed(window[None], 0, scored) for window in windows])
+
+
+def passes(windows: Tokens) -> float:
+    """A loop over what scoring feeds."""
+    model = openvino_child.current()
+    feed, feeds = model.feed, []
+
+    def recorded(tokens: Tokens, past: int, positions: int) -> Feed:
+        feeds.append(feed(tokens, past, positions))
+        return feeds[-1]
+
+    model.feed = recorded  # type: ignore[method-assign]
     openvino_child.score(windows, None, None)
+    return _loop(feeds)
+
+
+def _loop(feeds: Sequence[Feed]) -> float:
+    request = openvino_child.current().compiled.create_infer_request()
+
+    def work() -> None:
+        for inputs in feeds:
+            if inputs["attention_mask"].shape == inputs["input_ids"].shape:
+                request.reset_state()
+            request.infer(inputs, share_inputs=True)
+
+    work()
+    return _seconds(work)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
     return time.perf_counter() - started
 
 
@@ -57,15 +80,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("windows", type=Path)
-    parser.add_argument("--how", choices=("bare", "score"), required=True)
+    parser.add_argument("--how", choices=("bare", "passes", "score"), required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--exact", action="store_true", help="EXECUTION_MODE_HINT=ACCURACY")
     options = parser.parse_args()
     windows = np.load(options.windows)
     runtime = OpenVinoRuntime(execution="accuracy" if options.exact else "performance")
     config = OpenVinoConfig(threads=options.threads, window_tokens=windows.shape[1], runtime=runtime)
-    work = bare if options.how == "bare" else score
-    print(f"seconds {work(options.folder, windows, config):.6f}")
+    openvino_child.open_model(options.folder, config)
+    work = {"bare": bare, "passes": passes, "score": score}[options.how]
+    print(f"seconds {work(windows):.6f}")
 
 
 if __name__ == "__main__":

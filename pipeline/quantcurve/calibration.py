@@ -134,7 +134,7 @@ class StratumCoverage(Frozen):
     duplicates: int
     near_duplicates: int
     overlapping: int
-    """Share a passage with a held-out text."""
+    """Are a held-out text, or share a passage with one (see near_duplicates.HeldOut)."""
     refused: int
     """The model's chat template takes them in no form."""
 

@@ -14,9 +14,9 @@ from quantcurve.near_duplicates import (
     SHINGLE_WORDS,
     Hashes,
     HeldOut,
+    content_hash,
     near_duplicates,
     runs,
-    words,
 )
 
 
@@ -28,7 +28,7 @@ class Fate(IntEnum):
     """The same as an earlier one, but for case and white space."""
     NEAR_DUPLICATE = 2
     OVERLAPPING = 3
-    """Shares a passage with a held-out text."""
+    """Is a held-out text, or shares a passage with one (see near_duplicates.HeldOut)."""
     REFUSED = 4
     """By the chat template."""
 
@@ -47,9 +47,9 @@ def sift(items: Sequence[Item], held_out: Sequence[str]) -> NDArray[np.int8]:
     fates = np.full(len(items), Fate.KEPT, np.int8)
     seen: set[str] = set()
     for i, content in enumerate(contents):
-        plain = " ".join(content.casefold().split())
-        fates[i] = Fate.DUPLICATE if plain in seen else Fate.KEPT
-        seen.add(plain)
+        own = content_hash(content)
+        fates[i] = Fate.DUPLICATE if own in seen else Fate.KEPT
+        seen.add(own)
     kept = np.flatnonzero(fates == Fate.KEPT)
     near = near_duplicates([_shingles(contents[i]) for i in kept])
     fates[kept[near]] = Fate.NEAR_DUPLICATE
@@ -62,6 +62,4 @@ def sift(items: Sequence[Item], held_out: Sequence[str]) -> NDArray[np.int8]:
 
 def _shingles(content: str) -> Hashes:
     """Of a text with enough words to compare; sums that differ in a sign are no duplicates."""
-    if len(words(content)) < SHINGLE_WORDS:
-        return np.zeros(0, np.uint64)
     return runs(content, SHINGLE_WORDS, SHINGLE_CHARACTERS)

@@ -4,7 +4,8 @@
     ├── RecipeError            (2)  the recipe, a flag or an input text is wrong
     ├── PrerequisiteError      (3)  something is missing on this machine; names the command that fixes it
     └── BackendError           (1)  an engine refused or died; carries exit code, signal and log
-        └── ModelFileError     (2)  a model file is missing, truncated, corrupt or of an unknown kind
+        ├── ModelFileError     (2)  a model file is missing, truncated, corrupt or of an unknown kind
+        └── UnsupportedFileError (1)  one library does not read a file that others do
 
 Every message says what is wrong, where, with which value, and what to do next.
 """
@@ -61,3 +62,19 @@ class ModelFileError(BackendError):
     """A model file is missing, truncated, corrupt or of an unknown kind."""
 
     exit_code = 2
+
+
+class UnsupportedFileError(BackendError):
+    """A library does not read a model file of this kind, though the file is whole and others do."""
+
+
+def reason(error: BackendError | PrerequisiteError, name: str) -> str:
+    """What is said of a variant that an error was raised for, with what mends it.
+
+    Args:
+        error: why it failed.
+        name: of the variant, which the message need not repeat.
+    """
+    if isinstance(error, PrerequisiteError):
+        return f"{error.args[0]}; to mend it: {error.fix}"
+    return error.message.removeprefix(f"{name}: ")

@@ -1,4 +1,5 @@
-"""Texts that are nearly the same, and texts that share a passage: by runs of words.
+"""Texts that are nearly the same, and texts that share a passage: by runs of words, or of characters where a script is
+written without spaces.
 
 Near-duplicates are found with MinHash and locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, Mining
 of Massive Datasets, chapter 3) and confirmed by the exact Jaccard similarity of their runs.
@@ -8,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +27,18 @@ NEAR_DUPLICATE = 0.7
 SHINGLE_WORDS, SHINGLE_CHARACTERS = 5, 12
 OVERLAP_WORDS, OVERLAP_CHARACTERS = 8, 20
 """So many words in a row (characters, in scripts without spaces) may not stand in two texts that must be disjoint."""
+SHORT_WORDS = 4
+"""A shorter text that stands in another as it is is evidence from so many words on, a character counting as
+OVERLAP_WORDS / OVERLAP_CHARACTERS of one; `yes` stands everywhere."""
+UNSPACED = (
+    *((0x0E01, 0x0E4E), (0x0E81, 0x0ECD), (0x1000, 0x103F), (0x1050, 0x108F), (0x1780, 0x17D3), (0x1950, 0x19DF)),
+    *((0x1A20, 0x1A7C), (0x1B05, 0x1B4C), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x30FF), (0x3105, 0x312F)),
+    *((0x31A0, 0x31BF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA980, 0xA9C0), (0xA9E0, 0xA9EF)),
+    *((0xAA60, 0xAADF), (0xF900, 0xFAFF), (0x1B000, 0x1B16F), (0x20000, 0x3FFFF)),
+)
+"""Code points of scripts that are written without spaces, digits and punctuation left out where they have blocks of
+their own: Thai, Lao, Myanmar, Khmer, Tai, Javanese, Balinese, Han, kana, Bopomofo (Unicode Standard Annex 14, line
+breaking classes SA, AK, ID and CJ; not Hangul, which has spaces)."""
 BANDS, ROWS = 32, 4
 """Of 128 MinHash values: texts of similarity 0.7 are compared with probability 1 - (1 - 0.7^4)^32 = 0.9998."""
 MARGIN = 0.2
@@ -31,25 +47,44 @@ _FACTOR = 0x9E3779B97F4A7C15
 """Odd, so that multiplication modulo 2^64 loses nothing."""
 
 
-def words(text: str) -> list[str]:
-    """Words of a text, case folded."""
-    return re.findall(r"\w+", text.casefold())
+class Units(NamedTuple):
+    """A text in what is compared: words, and single characters of scripts without spaces."""
+
+    texts: list[str]
+    is_character: NDArray[np.bool_]
+    """(n,)."""
+
+    @property
+    def words(self) -> float:
+        """How much there is, in words."""
+        characters = int(self.is_character.sum())
+        return len(self.texts) - characters + characters * OVERLAP_WORDS / OVERLAP_CHARACTERS
+
+
+def units(text: str) -> Units:
+    """Units of a text, compatibility characters replaced (NFKC) and case folded; what is no letter, digit or mark only
+    separates them."""
+    patterns = _patterns()
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    found = patterns.word.findall(patterns.character.sub(r" \g<0> ", plain))
+    return Units(found, np.array([patterns.character.match(u) is not None for u in found], bool))
 
 
 def runs(text: str, length: int, characters: int) -> Hashes:
-    """Hashes of all runs of words, sorted, without repetitions; of runs of characters too in words that are longer than
-    `characters` and not ASCII (scripts without spaces). A shorter text is one run.
+    """Hashes of all runs of words, and of all runs of units with a character of a script without spaces among them;
+    sorted, without repetitions. A shorter text has none.
 
     Args:
         text: any.
         length: words in a run.
-        characters: characters in a run.
+        characters: units in a run that is not of words alone.
     """
-    found = words(text)
-    long = [w for w in found if len(w) >= characters and not w.isascii()]
-    parts = [_runs(np.array([_hash(w) for w in found], np.uint64), min(length, max(1, len(found))))]
-    parts += [_runs(np.array([ord(c) + 1 for c in w], np.uint64) * np.uint64(_FACTOR), characters) for w in long]
-    return np.unique(np.concatenate(parts))
+    return _runs_of(units(text), length, characters)
+
+
+def content_hash(text: str) -> str:
+    """SHA-256 of a text but for case and white space."""
+    return hashlib.sha256(" ".join(text.casefold().split()).encode(errors="replace")).hexdigest()
 
 
 def near_duplicates(shingles: Sequence[Hashes], threshold: float = NEAR_DUPLICATE) -> NDArray[np.bool_]:
@@ -88,22 +123,55 @@ class HeldOut:
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Take the texts that figures come from."""
-        parts = [runs(t, OVERLAP_WORDS, OVERLAP_CHARACTERS) for t in texts]
+        found = [units(t) for t in texts]
+        parts = [_runs_of(u, OVERLAP_WORDS, OVERLAP_CHARACTERS) for u in found]
+        self._hashes = {content_hash(t) for t in texts}
         self._runs = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
-        self._text = "".join(f" {' '.join(words(t))} \n" for t in texts)
+        self._text = "".join(f" {' '.join(u.texts)} \n" for u in found)
 
     def overlaps(self, text: str) -> bool:
-        """Whether a text shares a run of OVERLAP_WORDS words with one of them, or, where it has only four to seven,
-        stands in one as it is. Fewer words are no evidence."""
-        own = words(text)
-        if len(own) < OVERLAP_WORDS and not any(len(w) >= OVERLAP_CHARACTERS for w in own):
-            return len(own) >= OVERLAP_WORDS // 2 and f" {' '.join(own)} " in self._text
-        return bool(np.isin(runs(text, OVERLAP_WORDS, OVERLAP_CHARACTERS), self._runs).any())
+        """Whether a text is one of them, shares a run of OVERLAP_WORDS words or OVERLAP_CHARACTERS characters with one,
+        or, where it is too short for a run, stands in one as it is. Less than SHORT_WORDS is no evidence then: what
+        is said everywhere is nobody's."""
+        if content_hash(text) in self._hashes:
+            return True
+        found = units(text)
+        own = _runs_of(found, OVERLAP_WORDS, OVERLAP_CHARACTERS)
+        if len(own):
+            return bool(np.isin(own, self._runs).any())
+        return found.words >= SHORT_WORDS and f" {' '.join(found.texts)} " in self._text
+
+
+class _Patterns(NamedTuple):
+    word: re.Pattern[str]
+    character: re.Pattern[str]
+    """Of a script without spaces, with the accents on it."""
+
+
+@lru_cache(1)
+def _patterns() -> _Patterns:
+    # Marks (accents, Thai and Indic vowels) are none of \w; some stand on emoji, so that no word begins with one.
+    marks = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith("M"))
+    unspaced = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED)
+    return _Patterns(re.compile(rf"\w[\w{marks}]*"), re.compile(rf"[{unspaced}][{marks}]*"))
 
 
 @lru_cache(2**16)
 def _hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(errors="replace"), digest_size=8).digest(), "little")
+
+
+def _runs_of(found: Units, length: int, characters: int) -> Hashes:
+    codes = np.array([_hash(u) for u in found.texts], np.uint64)
+    before = np.concatenate([[0], np.cumsum(found.is_character)])
+
+    def with_characters(count: int) -> NDArray[np.bool_]:
+        """Which runs have some."""
+        return before[count:] > before[: max(0, len(before) - count)]
+
+    of_words = _runs(codes, length)[~with_characters(length)]
+    of_characters = _runs(codes, characters)[with_characters(characters)]
+    return np.unique(np.concatenate([of_words, of_characters]))
 
 
 def _runs(codes: Hashes, length: int) -> Hashes:

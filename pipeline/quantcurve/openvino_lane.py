@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from quantcurve.engines import openvino_devices
+from quantcurve.engines import benchmark_app, openvino_devices
 from quantcurve.engines.child import Child
 from quantcurve.engines.openvino_layers import layers
 from quantcurve.errors import BackendError, PrerequisiteError
@@ -62,6 +62,16 @@ def require_devices(loaded: LoadedRecipe, session: Session) -> None:
     ]
     if refused:
         raise PrerequisiteError("\n".join(refused), "quantcurve doctor   # lists the devices that OpenVINO finds")
+
+
+def require_tools(recipe: Recipe) -> None:
+    """Look for what the last stages run, before anything is made for them.
+
+    Raises:
+        PrerequisiteError: benchmark_app is not installed, and the recipe asks for latency.
+    """
+    if recipe.variants.openvino and latency_plan(recipe):
+        benchmark_app.program()
 
 
 def export_checked(

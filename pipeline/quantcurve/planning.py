@@ -60,6 +60,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
         openvino_too = bool(recipe.variants.openvino)
         session = open_session(where._replace(logs=Path(logs)), remember=False, openvino_too=openvino_too)
         openvino_lane.require_devices(loaded, session)
+        openvino_lane.require_tools(recipe)
         with at(loaded, "model", "source"):
             located = sources.locate(recipe.model.source, loaded.path.parent)
         known = look_up(loaded, texts, located, session)

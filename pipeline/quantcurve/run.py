@@ -73,6 +73,7 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
     """
     session = open_session(where or Where(), progress, openvino_too=bool(loaded.recipe.variants.openvino))
     openvino_lane.require_devices(loaded, session)
+    openvino_lane.require_tools(loaded.recipe)
     session.store.sweep()
     texts = load_texts(loaded)
     offered = load_offered(loaded, loaded.recipe.calibration, texts) if needs_calibration(loaded.recipe) else None

@@ -21,6 +21,8 @@ import json
 import re
 import sysconfig
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,7 @@ from quantcurve.engines.passes import Pass
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.latency_records import BenchmarkAppReport, Setting
 
+NAME = "benchmark_app"
 LIMIT_S = 1800.0
 """Wall time after which a run of the tool is given up, unless the user sets another (channel.LIMIT_VARIABLE)."""
 CONFIG, REPORTS, REPORT, GRAPH, MASK = "config.json", "reports", "benchmark_report.json", "model", "attention_mask"
@@ -136,15 +139,19 @@ class Feed(NamedTuple):
 
 
 def program() -> Path:
-    """benchmark_app of the OpenVINO that is installed here.
+    """benchmark_app of the OpenVINO that is installed here, wherever its scripts were put.
 
     Raises:
         PrerequisiteError: there is none.
     """
-    found = Path(sysconfig.get_path("scripts")) / "benchmark_app"
-    if not found.is_file():
-        raise PrerequisiteError(f"benchmark_app is not in {found.parent}: it comes with OpenVINO", INSTALL)
-    return found
+    scripts = Path(sysconfig.get_path("scripts"))
+    places = [scripts / NAME]
+    with suppress(metadata.PackageNotFoundError):  # what pip wrote down: with --user it is in none of Python's own
+        places += [Path(str(f.locate())) for f in metadata.files("openvino") or () if f.name == NAME]
+    found = next((p for p in places if p.is_file()), None)
+    if found is None:
+        raise PrerequisiteError(f"{NAME} is not in {scripts}: it comes with OpenVINO", INSTALL)
+    return found.resolve()
 
 
 def in_groups(passes: Sequence[Pass]) -> list[Pass]:

@@ -3,6 +3,7 @@ model (see openvino_child.py). What benchmark_app says is checked against this."
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from quantcurve import disk
 from quantcurve.engines.openvino_child import current, first_line, properties
 from quantcurve.engines.openvino_inputs import START
 from quantcurve.engines.passes import Pass, random_tokens
@@ -56,6 +58,9 @@ def write_inputs(folder: Path, passes: Sequence[Pass], seed: int, names: Sequenc
 
     Returns:
         Shapes of the files by input's name.
+
+    Raises:
+        PrerequisiteError: the disk is full.
     """
     model = current()
     shapes: dict[str, list[list[int]]] = {name: [] for name in names if name in model.inputs}
@@ -68,9 +73,16 @@ def write_inputs(folder: Path, passes: Sequence[Pass], seed: int, names: Sequenc
 
 
 def write_input(folder: Path, name: str, number: int, values: np.ndarray[Any, Any]) -> None:
-    """One input of one pass; benchmark_app takes the files of a folder in the order of their names."""
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    np.save(folder / name / f"{number:06d}.npy", values)
+    """One input of one pass; benchmark_app takes the files of a folder in the order of their names.
+
+    Raises:
+        PrerequisiteError: the disk is full (numpy, given the file itself, does not say so).
+    """
+    content = io.BytesIO()
+    np.save(content, values)
+    with disk.errors_named(folder):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{number:06d}.npy").write_bytes(content.getbuffer())
 
 
 def inputs() -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quantcurve.engines.base import OpenVinoConfig
+from quantcurve.engines.openvino import INSTALL
 from quantcurve.engines.openvino_child import first_line, properties, require_device
 from quantcurve.engines.openvino_ir import check_weights
 from quantcurve.errors import BackendError, ModelFileError
@@ -36,7 +37,7 @@ def time_generation(
 
     Raises:
         ModelFileError: a file is missing or cut short.
-        BackendError: OpenVINO GenAI is not installed, or refused.
+        BackendError: OpenVINO GenAI is not installed or cannot be loaded, or refused.
     """
     check_weights(folder)
     if missing := [name for name in TOKENIZERS if not (folder / name).is_file()]:
@@ -46,6 +47,8 @@ def time_generation(
     require_device(config.runtime.device)
     try:
         return _time(folder, config, prompt_tokens, new_tokens, repetitions)
+    except ImportError as error:
+        raise BackendError(f"{folder}: OpenVINO GenAI cannot be loaded ({error}); to mend it: {INSTALL}") from error
     except RuntimeError as error:
         raise BackendError(f"{folder}: OpenVINO GenAI failed: {first_line(error)}") from error
 

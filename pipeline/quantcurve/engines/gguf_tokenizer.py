@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantcurve.engines import sentence_piece
 from quantcurve.engines.gguf_vocabulary import GET_AGAIN, GgufToken, Kind, Vocabulary, read_vocabulary
 from quantcurve.engines.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
-from quantcurve.errors import ModelFileError, printable
+from quantcurve.errors import BackendError, ModelFileError, printable
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
@@ -53,11 +55,34 @@ def save(path: Path, folder: Path) -> None:
 
     Raises:
         ModelFileError: see `build`.
+        BackendError: it cannot be written.
     """
     vocabulary = read_vocabulary(path)
-    _build(path, vocabulary, parse_special=True).save(str(folder / TOKENIZER))
+    tokenizer = _build(path, vocabulary, parse_special=True)
     text = json.dumps(_configuration(vocabulary), ensure_ascii=False, indent=2)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    with writing(folder):
+        tokenizer.save(str(folder / TOKENIZER))
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise as one class what libraries raise that write a tokenizer: they have none in common. The store tells a full
+    disk by it (disk.full).
+
+    Args:
+        folder: that is written to.
+
+    Raises:
+        BackendError: it cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise BackendError(
+            f"{folder}: the tokenizer cannot be written: {said}; see whether its disk is full"
+        ) from error
 
 
 def _build(path: Path, vocabulary: Vocabulary, parse_special: bool) -> Tokenizer:

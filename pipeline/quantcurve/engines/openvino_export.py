@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from quantcurve.engines.openvino_ir import MODEL
-from quantcurve.errors import BackendError
+from quantcurve.errors import BackendError, UnsupportedFileError
 
 TASK = "text-generation-with-past"
 HINT = "; transformers reads GGUF files of some architectures only: give the model as a Hugging Face folder"
+MACHINE = (MemoryError, OSError, ImportError)
+"""What the machine is the reason of, not the file. PyTorch's lack of memory is a RuntimeError: Child.call tells it by
+its words."""
 
 
 def export(source: Path, target: Path, original: Path | None = None) -> None:
@@ -21,6 +24,7 @@ def export(source: Path, target: Path, original: Path | None = None) -> None:
         original: Hugging Face folder that a GGUF file was converted from, for the configuration.
 
     Raises:
+        UnsupportedFileError: transformers does not read this GGUF file.
         BackendError: transformers or optimum-intel does not know the model; its own words are in the message.
     """
     import torch
@@ -32,8 +36,7 @@ def export(source: Path, target: Path, original: Path | None = None) -> None:
     try:
         model = _load(AutoModelForCausalLM, source, original, torch.float32)
     except Exception as error:  # what transformers raises has no class in common
-        hint = "" if original or source.is_dir() else HINT
-        raise BackendError(f"{source}: transformers cannot load it: {_reason(error)}{hint}") from error
+        raise _refusal(source, original, error) from error
     try:
         export_from_model(model, target, task=TASK, stateful=True)
     except Exception as error:  # nor has what optimum-intel, PyTorch and OpenVINO raise
@@ -44,6 +47,13 @@ def export(source: Path, target: Path, original: Path | None = None) -> None:
         ) from error
     if not (target / MODEL).is_file():
         raise BackendError(f"{source}: optimum-intel left no {MODEL} in {target}; leave out variants.openvino")
+
+
+def _refusal(source: Path, original: Path | None, error: Exception) -> BackendError:
+    said = f"{source}: transformers cannot load it: {_reason(error)}"
+    if source.is_dir() or isinstance(error, MACHINE):
+        return BackendError(said)
+    return UnsupportedFileError(said if original else said + HINT)
 
 
 def _load(kind: Any, source: Path, original: Path | None, dtype: Any) -> Any:

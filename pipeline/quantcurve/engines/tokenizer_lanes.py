@@ -34,12 +34,14 @@ def write_tokenizer(model: Path, original: Path | None, folder: Path) -> None:
     Raises:
         ModelFileError: no equal tokenizer is known for this vocabulary, or transformers cannot load the original one,
             or not in the form of the tokenizers library.
-        BackendError: OpenVINO's converter refused it.
+        BackendError: OpenVINO's converter refused it, or it cannot be written.
     """
     if original is None:
         gguf_tokenizer.save(model, folder)
     else:
-        _loaded(original, UNREADABLE).save_pretrained(folder)
+        tokenizer = _loaded(original, UNREADABLE)
+        with gguf_tokenizer.writing(folder):
+            tokenizer.save_pretrained(folder)
         if not (folder / gguf_tokenizer.TOKENIZER).is_file():
             raise ModelFileError(
                 f"{original}: its tokenizer is none of the tokenizers library, and transformers cannot make it one; "
@@ -55,7 +57,7 @@ def write_openvino(folder: Path) -> None:
 
     Raises:
         ModelFileError: the folder has no tokenizer that transformers can load.
-        BackendError: the converter refused it.
+        BackendError: the converter refused it, or what it gave cannot be written.
     """
     import openvino
     from openvino_tokenizers import convert_tokenizer
@@ -69,8 +71,9 @@ def write_openvino(folder: Path) -> None:
         raise BackendError(
             f"{folder}: OpenVINO's converter refused the tokenizer: {reason}; leave out variants.openvino"
         ) from error
-    for model, name in zip(models, (OPENVINO_TOKENIZER, OPENVINO_DETOKENIZER), strict=True):
-        openvino.save_model(model, folder / name)
+    with gguf_tokenizer.writing(folder):
+        for model, name in zip(models, (OPENVINO_TOKENIZER, OPENVINO_DETOKENIZER), strict=True):
+            openvino.save_model(model, folder / name)
 
 
 def llamacpp(model: Path, texts: list[str], parse_special: bool) -> list[Tokens]:

@@ -23,7 +23,9 @@ def coverage(result: CalibrationResult) -> RenderableType:
     lines.append(_line("control tokens", _special_tokens(result)))
     lines += [_line("note", Text(note)) for note in result.notes]
     lines += [_line("warning", Text(warning), "yellow") for warning in result.warnings]
-    if not result.warnings:
+    if unseen := [s.name for s in result.strata if not s.tokens]:
+        lines.append(_line("not seen", Text(", ".join(unseen))))
+    elif not result.warnings:
         lines.append(_line("complete", Text("every stratum is seen"), "green"))
     return Group(_strata(result), _aligned(lines))
 

@@ -66,7 +66,7 @@ def _latency(variants: Sequence[VariantResult]) -> Iterator[str]:
         agreeing = sum(c.agreement == "agrees" for c in checked)
         yield (
             f"benchmark_app agrees with a direct loop on the deployed model in {agreeing} of {len(checked)} latencies "
-            "(the interval of the ratio meets [0.9, 1.1] and is no wider than 10 % on either side)."
+            "(the interval of the ratio meets [0.9, 1.1] and is no wider than 10 % of the ratio)."
         )
     for check in checked:
         if check.agreement != "agrees":

@@ -53,7 +53,7 @@ class StratumInputs(Frozen):
 class CalibrationInputs(Frozen):
     """Key of a calibration set."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     reference_hash: str
     mix: str
     strata: tuple[StratumInputs, ...]

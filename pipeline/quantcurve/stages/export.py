@@ -14,7 +14,7 @@ from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import TensorInfo
 from quantcurve.engines.openvino_layers import layers
-from quantcurve.errors import BackendError, PrerequisiteError
+from quantcurve.errors import BackendError, PrerequisiteError, UnsupportedFileError
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen, ModelFile
 from quantcurve.session import Event, Session
@@ -39,7 +39,7 @@ PACKAGES = (
 class ExportInputs(Frozen):
     """Key of the float32 IR."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     reference_hash: str
     folder_hash: str | None
     """Of the Hugging Face folder that the reference was converted from: its tokenizer is deployed."""
@@ -230,7 +230,7 @@ def _export_weights(reference: Reference, session: Session, draft: Path) -> Lite
     try:
         with Child("export", log) as child:
             child.call(openvino_export.export, reference.path, draft, folder)
-    except BackendError:
+    except UnsupportedFileError:
         if folder is None:
             raise
         with Child("export", log) as child:

@@ -15,7 +15,7 @@ from quantcurve import machine
 from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime
 from quantcurve.engines.child import Child
 from quantcurve.engines.openvino import INSTALL
-from quantcurve.errors import BackendError, PrerequisiteError
+from quantcurve.errors import BackendError, PrerequisiteError, reason
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, GenAiSamples, GenAiWorkload
 from quantcurve.metrics.statistics import median_estimate
@@ -40,7 +40,8 @@ class GenAiInputs(Frozen):
 
 
 def measure(models: Sequence[Model], workload: GenAiWorkload, session: Session) -> dict[str, GenAiLatency | Missing]:
-    """Figures by name; a folder that OpenVINO GenAI cannot run is Missing with the reason.
+    """Figures by name; a folder that OpenVINO GenAI cannot run, or that the disk is too small for, is Missing with
+    the reason.
 
     Args:
         models: their runtime is an OpenVinoRuntime; `path` is the folder.
@@ -57,8 +58,8 @@ def measure(models: Sequence[Model], workload: GenAiWorkload, session: Session) 
         try:
             samples, _ = session.make("genai", inputs, GenAiSamples, partial(_generate, model, inputs, session))
             found[model.name] = summary(samples)
-        except BackendError as error:
-            found[model.name] = Missing(missing=error.message.removeprefix(f"{model.name}: "))
+        except (BackendError, PrerequisiteError) as error:
+            found[model.name] = Missing(missing=reason(error, model.name))
     session.progress(Event("genai", len(models), len(models), "done"))
     return found
 

@@ -1,10 +1,10 @@
 """Latency of IRs at exact contexts by OpenVINO's benchmark_app, checked against a direct loop.
 
 Decoding is timed in the deployed form: the stateful IR, one process a round, in which one sequence grows from context
-to context. Prefill is timed on the stateless twin at an empty cache. After each run of the tool the same passes run in
-the direct loop on the deployed model, so that a round has both within seconds; rounds go over all models, so that
-drift hits all alike. Every round of every model is a step of its own in the store: a run that was stopped goes on, more
-rounds add to those that are there, and a model that fails takes no other with it.
+to context. Prefill is timed on the stateless twin at an empty cache. The same passes run in the direct loop on the
+deployed model, so that a round has both within seconds: after the tool in one round, before it in the next. Rounds go
+over all models, so that drift hits all alike. Every round of every model is a step of its own in the store: a run that
+was stopped goes on, more rounds add to those that are there, and a model that fails takes no other with it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 
 from quantcurve import machine
 from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime
-from quantcurve.engines.benchmark_app import DeployedModel
+from quantcurve.engines.benchmark_app import DeployedModel, ToolRun
 from quantcurve.engines.passes import Pass, decode_passes, decode_times, prefill_passes
 from quantcurve.engines.pool import ModelPool
-from quantcurve.errors import BackendError
+from quantcurve.errors import BackendError, PrerequisiteError, reason
 from quantcurve.estimates import Figure, Missing
 from quantcurve.latency_records import (
     DECODE_STEPS,
@@ -36,12 +36,14 @@ from quantcurve.records import EngineIdentity, Frozen, MachineFacts
 from quantcurve.session import Event, Session
 from quantcurve.stages.scoring import Model
 
+Tool = Callable[[Sequence[Pass], int, Path, Path], ToolRun]
+"""A way to run benchmark_app: passes, seed, folder, log."""
 PREFILLS = 2
 """Timed prefills of every context in a round, after one that is not counted (kernels are made for its shape)."""
 AGREE = (0.9, 1.1)
 """benchmark_app over the direct loop: the interval of the ratio must meet this one."""
 NOISE = 0.1
-"""Half-width of the ratio's interval, of the ratio, beyond which nothing can be said."""
+"""Width of the ratio's interval, as a share of the ratio, beyond which nothing can be said."""
 
 
 class LatencyPlan(Frozen):
@@ -57,7 +59,7 @@ class LatencyPlan(Frozen):
 class LatencyInputs(Frozen):
     """Key of one round of one model."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     content_hash: str
     config: OpenVinoConfig
     contexts: tuple[int, ...]
@@ -70,7 +72,7 @@ class LatencyInputs(Frozen):
 
 
 def measure(models: Sequence[Model], plan: LatencyPlan, session: Session) -> dict[str, VariantLatency | Missing]:
-    """Latency of IRs by name; a model that fails is Missing with the reason.
+    """Latency of IRs by name; a model that fails, or that the disk is too small for, is Missing with the reason.
 
     Args:
         models: their runtime is an OpenVinoRuntime; `path` is the IR's folder.
@@ -79,7 +81,6 @@ def measure(models: Sequence[Model], plan: LatencyPlan, session: Session) -> dic
 
     Raises:
         RecipeError: contexts that are too close, or not ascending.
-        PrerequisiteError: benchmark_app is not installed; too little disk for the twin.
     """
     decode_passes(plan.contexts, plan.decode_steps)
     rounds: dict[str, list[LatencyRound]] = {m.name: [] for m in models}
@@ -100,8 +101,8 @@ def measure(models: Sequence[Model], plan: LatencyPlan, session: Session) -> dic
                     continue
                 try:
                     rounds[model.name].append(_round(model, plan, number, pool.get, session))
-                except BackendError as error:
-                    failed[model.name] = Missing(missing=error.message.removeprefix(f"{model.name}: "))
+                except (BackendError, PrerequisiteError) as error:
+                    failed[model.name] = Missing(missing=reason(error, model.name))
                     pool.drop(model.name)
     session.progress(Event("latency", total, total, "done"))
     return {m.name: failed.get(m.name) or summary(rounds[m.name]) for m in models}
@@ -137,7 +138,7 @@ def _round(
 
     def work(draft: Path) -> LatencyRound:
         try:
-            return _timed(opened(model.name), plan, draft, log)
+            return _timed(opened(model.name), plan, number, draft, log)
         finally:
             for folder in ("decode", "prefill"):
                 shutil.rmtree(draft / folder, ignore_errors=True)
@@ -145,15 +146,21 @@ def _round(
     return session.make("latency", inputs, LatencyRound, work)[0]
 
 
-def _timed(model: DeployedModel, plan: LatencyPlan, draft: Path, log: Path) -> LatencyRound:
+def _timed(model: DeployedModel, plan: LatencyPlan, number: int, draft: Path, log: Path) -> LatencyRound:
     decode = decode_passes(plan.contexts, plan.decode_steps)
     prefill = prefill_passes(plan.contexts, 1 + plan.prefills)
     for folder in ("decode", "prefill"):
         (draft / folder).mkdir()
-    decoded = model.run_tool(decode, plan.seed, draft / "decode", log)
-    decoded_by_loop = model.time_passes(decode, plan.seed)
-    prefilled = model.run_tool_on_twin(prefill, plan.seed, draft / "prefill", log)
-    prefilled_by_loop = model.time_passes(prefill, plan.seed)
+
+    def by_both(tool: Tool, passes: Sequence[Pass], folder: Path) -> tuple[ToolRun, list[float]]:
+        """The tool and the direct loop, whichever goes first in this round."""
+        if number % 2 == 0:
+            return tool(passes, plan.seed, folder, log), model.time_passes(passes, plan.seed)
+        by_loop = model.time_passes(passes, plan.seed)
+        return tool(passes, plan.seed, folder, log), by_loop
+
+    decoded, decoded_by_loop = by_both(model.run_tool, decode, draft / "decode")
+    prefilled, prefilled_by_loop = by_both(model.run_tool_on_twin, prefill, draft / "prefill")
     contexts = tuple(
         ContextSamples(
             context_tokens=context,
@@ -211,4 +218,4 @@ def agreement(ratio: Figure) -> Agreement:
         return "not checked"
     if ratio.low > AGREE[1] or ratio.high < AGREE[0]:
         return "disagrees"
-    return "too noisy" if (ratio.high - ratio.low) / 2 > NOISE * ratio.value else "agrees"
+    return "too noisy" if ratio.high - ratio.low > NOISE * ratio.value else "agrees"
