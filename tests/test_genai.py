@@ -21,6 +21,7 @@ from tiny_ir import write_tiny_ir, write_tokenizer
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not all(map(openvino.find_spec, ("openvino_genai", "optimum", "nncf"))), reason=f"GenAI: {openvino.INSTALL}"
     ),

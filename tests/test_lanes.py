@@ -31,6 +31,7 @@ from tiny import write_texts, write_tiny_llama
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not all(map(openvino.find_spec, ("openvino_genai", "optimum", "nncf"))),
         reason=f"both lanes: {openvino.INSTALL}",

@@ -27,6 +27,7 @@ from quantcurve.texts import LoadedText
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(not all(map(openvino.find_spec, ("optimum", "nncf"))), reason=f"IRs: {openvino.INSTALL}"),
 ]
 TOKENS, WINDOWS = 64, 4

@@ -25,7 +25,7 @@ from tiny_ir import write_matrices
 nncf = pytest.importorskip("nncf", reason="NNCF is not installed: pip install 'quantcurve[openvino]'")
 ov = pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'quantcurve[openvino]'")
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 MODES = [w for w in WEIGHTS if w not in {"F32", "F16", "W4A8"}]
 MEASURED = {"ratio": 0.5, "sensitivity": "max_activation_variance"}
 OPTIONS: list[dict[str, Any]] = [
