@@ -32,7 +32,7 @@ def export(source: Path, target: Path, original: Path | None = None) -> None:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     try:
         model = _load(AutoModelForCausalLM, source, original, torch.float32)
     except Exception as error:  # what transformers raises has no class in common
