@@ -143,9 +143,6 @@ class Scorer:
         """
         self._report(model.name, 0)
         other = against.model if against else None
-        if keep and self.cached(model, chunk, other):  # its scores are there, its logits are not
-            self._pool.get(model.name).score(chunk.windows, keep=keep)
-            keep = None
 
         def make(draft: Path) -> ScoreStep:
             if against and not against.logits:
@@ -156,6 +153,8 @@ class Scorer:
             return ScoreStep(windows=len(chunk.windows), config=loaded.effective_config)
 
         step, artifact = self._session.make(self._stage, self._inputs(model, chunk, other), ScoreStep, make)
+        if keep and artifact.cached:  # maybe by another run a moment ago: its scores are there, its logits are not
+            self._pool.get(model.name).score(chunk.windows, keep=keep)
         self.effective[model.name] = step.config
         scores = TokenScores.load(artifact.folder / "scores.npz")
         self._report(model.name, len(chunk.windows))
