@@ -36,7 +36,7 @@ from tiny import write_tiny_llama
 pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'quantcurve[openvino]'")
 pytest.importorskip("optimum.intel", reason="optimum-intel is not installed: pip install 'quantcurve[openvino]'")
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 TOKENS = 64
 CONFIG = LlamaCppConfig(threads=2, window_tokens=TOKENS, sequences=4)
 EXACT = OpenVinoRuntime(execution="accuracy")

@@ -16,6 +16,7 @@ from quantcurve.records import OpenVinoEffective
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(not all(map(openvino.find_spec, ("optimum", "nncf"))), reason=f"IRs: {openvino.INSTALL}"),
 ]
 VNNI = {"avx512_vnni", "avx_vnni"}
