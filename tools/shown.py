@@ -7,7 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quantcurve.estimates import Estimate, Missing
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "tests" / "data" / "demo" / "results.json"
@@ -49,7 +54,6 @@ def demo_table() -> str:
 
 def two_by_two() -> str:
     """Weights and KV cache of the recorded run in a 2 x 2, and a sentence on whether the losses add."""
-    from quantcurve.estimates import Estimate
     from quantcurve.report import words
     from quantcurve.report.folder import load
 
@@ -63,17 +67,27 @@ def two_by_two() -> str:
         cells = (figures.kl_weights_alone, figures.kl_cache_alone, figures.kl_both, figures.interaction_kl)
         shown = " | ".join(words.bounds(cell) for cell in cells)
         lines.append(f"| {variant.name} | {figures.context_tokens} | {figures.windows} | {shown} |")
-    interactions = [f.interaction_kl for _, f in found]
-    known = [i for i in interactions if isinstance(i, Estimate)]
-    adding, more = sum(i.low <= 0 <= i.high for i in known), sum(i.low > 0 for i in known)
-    sentence = (
-        f"Of {len(known)} interactions {adding} have an interval with 0 in it, so that the losses add as far as the "
-        f"data tell; in {more} weights and cache lose more together than apart, in {len(known) - adding - more} less."
+    sentence = "Do the losses add? " + "; ".join(
+        (
+            _adding("in KL divergence", [f.interaction_kl for _, f in found]),
+            _adding("in ln perplexity ratio", [f.interaction_ln_perplexity_ratio for _, f in found]),
+        )
     )
     machine = f"{run.machine.processor}, {run.machine.logical_cores} cores"
     engine = f"{run.engine.name} {run.engine.version}"
     head = f"Mean KL divergence from the reference with an F16 cache, nats [95 % interval]; {engine}, {machine}:"
-    return "\n".join([head, "", *lines, "", sentence]) + "\n"
+    return "\n".join([head, "", *lines, "", f"{sentence}."]) + "\n"
+
+
+def _adding(figure: str, interactions: Sequence[Estimate | Missing]) -> str:
+    from quantcurve.estimates import Estimate
+
+    known = [i for i in interactions if isinstance(i, Estimate)]
+    adding, more = sum(i.low <= 0 <= i.high for i in known), sum(i.low > 0 for i in known)
+    return (
+        f"{figure}, {adding} of {len(known)} interactions have 0 in their interval, so there they do as far as the "
+        f"data tell, {more} lose more together than apart, {len(known) - adding - more} less"
+    )
 
 
 def race_table() -> str:
