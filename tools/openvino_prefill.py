@@ -1,13 +1,13 @@
 """Seconds for some windows through an OpenVINO IR: by quantcurve's scoring, or by a loop with nothing else in it.
 
-Usage: python tools/openvino_prefill.py FOLDER WINDOWS.npy --how bare|passes|score [--threads 2] [--exact]
+Usage: python tools/openvino_prefill.py FOLDER WINDOWS.npy --how bare|passes|score [--threads 2] [--runtime JSON]
 
     score    what a run does to a variant: compared with the kept logits of a reference
-    bare     a prefill loop: every window at once, with the logits of its scored half
+    bare     a prefill loop over the IR as it is: every window at once, with the logits that it gives
     passes   the very inputs that `score` feeds, one after the other
 
-All open the model in the same way and do everything once untimed. The reference is the model itself: what a comparison
-takes does not depend on its result.
+All compile with the same properties and do everything once untimed. The reference is the model itself: what a
+comparison takes does not depend on its result.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import numpy as np
 
 from quantcurve.engines import openvino_child
 from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime, ReferenceScratch, Tokens
+from quantcurve.engines.openvino_inputs import feed, input_names
+from quantcurve.engines.openvino_ir import MODEL
 
 Feed = dict[str, np.ndarray[Any, Any]]
 
@@ -36,28 +38,30 @@ def score(windows: Tokens) -> float:
 
 
 def bare(windows: Tokens) -> float:
-    """A prefill loop over the windows."""
+    """A prefill loop over the IR as it is on disk."""
     model = openvino_child.current()
-    scored = windows.shape[1] - windows.shape[1] // 2
-    return _loop([model.feed(window[None], 0, scored) for window in windows])
+    graph = model.core.read_model(model.path / MODEL)
+    plain = model.core.compile_model(graph, model.config.runtime.device, openvino_child.properties(model.config))
+    names = input_names(graph)
+    return _loop(plain, [feed(model.path, names, window[None], 0) for window in windows])
 
 
 def passes(windows: Tokens) -> float:
     """A loop over what scoring feeds."""
     model = openvino_child.current()
-    feed, feeds = model.feed, []
+    original, feeds = model.feed, []
 
     def recorded(tokens: Tokens, past: int, positions: int) -> Feed:
-        feeds.append(feed(tokens, past, positions))
+        feeds.append(original(tokens, past, positions))
         return feeds[-1]
 
     model.feed = recorded  # type: ignore[method-assign]
     openvino_child.score(windows, None, None)
-    return _loop(feeds)
+    return _loop(model.compiled, feeds)
 
 
-def _loop(feeds: Sequence[Feed]) -> float:
-    request = openvino_child.current().compiled.create_infer_request()
+def _loop(compiled: Any, feeds: Sequence[Feed]) -> float:
+    request = compiled.create_infer_request()
 
     def work() -> None:
         for inputs in feeds:
@@ -82,11 +86,10 @@ def main() -> None:
     parser.add_argument("windows", type=Path)
     parser.add_argument("--how", choices=("bare", "passes", "score"), required=True)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--exact", action="store_true", help="EXECUTION_MODE_HINT=ACCURACY")
+    parser.add_argument("--runtime", type=OpenVinoRuntime.model_validate_json, default=OpenVinoRuntime())
     options = parser.parse_args()
     windows = np.load(options.windows)
-    runtime = OpenVinoRuntime(execution="accuracy" if options.exact else "performance")
-    config = OpenVinoConfig(threads=options.threads, window_tokens=windows.shape[1], runtime=runtime)
+    config = OpenVinoConfig(threads=options.threads, window_tokens=windows.shape[1], runtime=options.runtime)
     openvino_child.open_model(options.folder, config)
     work = {"bare": bare, "passes": passes, "score": score}[options.how]
     print(f"seconds {work(windows):.6f}")

@@ -159,6 +159,10 @@ Activations = Literal["quantised", "partly quantised", "float", "not applicable"
 integers, and only their products take quantised activations."""
 
 
+PLAIN_CACHE = frozenset({"f32", "f16", "bf16"})
+"""Precisions of an OpenVINO KV cache that is not quantised."""
+
+
 class OpenVinoEffective(Frozen):
     """OpenVINO's configuration as read back from the compiled model; what the device does not tell is None."""
 
@@ -179,6 +183,11 @@ class OpenVinoEffective(Frozen):
     """Longest sequence that was asked of it."""
     cache_bytes_per_token: float | None
     """Of the KV cache at the read-back precisions, without scales."""
+
+    @property
+    def plain_cache(self) -> bool:
+        """Whether the KV cache is known to hold floats."""
+        return {self.key_cache_precision, self.value_cache_precision} <= PLAIN_CACHE
 
 
 EffectiveConfig = LlamaCppEffective | OpenVinoEffective

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -155,7 +156,6 @@ def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceSc
     scorable = scratch.Scorable(
         path=model.path,
         vocabulary=model.vocabulary,
-        sequences=model.config.sequences,
         second_halves=partial(_second_halves, model),
         pool=model.pool,
         threads=model.config.threads,
@@ -167,15 +167,20 @@ def score_stored(base: Path) -> StoredScores:
     """Score the open model on a base file's own windows, against its stored log probabilities."""
     model, file = current(), read_base_file(base)
     rows = file.rows.shape[1]
-    parts: list[StoredScores] = []
-    for start in range(0, len(file.windows), model.config.sequences):
-        group = file.windows[start : start + model.config.sequences].astype(np.int32)
-        for i, logits in enumerate(_second_halves(model, group)):
-            parts.append(compare_stored(logits, file.log_probabilities(start + i), group[i, -rows:]))
+    windows = file.windows.astype(np.int32)
+    parts = [
+        compare_stored(logits, file.log_probabilities(i), windows[i, -rows:])
+        for i, logits in enumerate(_second_halves(model, windows))
+    ]
     return StoredScores(**{name: np.stack([getattr(p, name) for p in parts]) for name in vars(parts[0])})
 
 
-def _second_halves(model: Model, group: Tokens) -> list[Floats]:
+def _second_halves(model: Model, windows: Tokens) -> Iterator[Floats]:
+    for start in range(0, len(windows), model.config.sequences):
+        yield from _decoded_together(model, windows[start : start + model.config.sequences])
+
+
+def _decoded_together(model: Model, group: Tokens) -> list[Floats]:
     """Logits (rows, vocabulary) of the scored half of each window of a group that is decoded together."""
     count, length = group.shape
     first = length // 2

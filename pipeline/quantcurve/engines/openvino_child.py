@@ -6,7 +6,7 @@ one that is deployed: its KV cache is inside, and is reset before every sequence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,11 @@ from quantcurve.errors import BackendError, ModelFileError
 from quantcurve.records import OpenVinoEffective
 
 PASS_TOKENS = 64
-"""Tokens of the scored half that go through the model together. Attention within one pass sees keys and values as they
-are, and those of earlier passes as the cache stores them, so a quantised cache costs nothing in a single pass. Seen on
-SmolLM2: KL divergence with a u8 cache 6.2e-4 in one pass over the window, 9.4e-4 with passes of 64, 9.0e-4 token by
-token (which takes six times as long); with u4 0.088 and 0.087."""
+"""Tokens of the scored half that go through the model together where the KV cache is quantised. Attention within one
+pass sees keys and values as they are, and those of earlier passes as the cache stores them, so a quantised cache costs
+nothing in a single pass. Seen on SmolLM2: KL divergence with a u8 cache 6.2e-4 in one pass over the window, 9.4e-4 with
+passes of 64, 9.0e-4 token by token (which takes six times as long); with u4 0.088 and 0.087. A token after a u8 past
+takes twice the time of one in a prompt, whatever the passes' length and however many windows go together."""
 ELEMENTWISE = frozenset({"Add", "Multiply", "Divide", "Tanh", "Convert", "Subtract"})
 """Operations that may stand between the head's matrix product and the logits (bias, scale, soft cap)."""
 
@@ -50,6 +51,7 @@ class Model:
         self.pool = ThreadPoolExecutor(config.threads)
         self.sliced = last_positions(self.graph)
         self.inputs = input_names(self.graph)
+        self.plain_cache = False
         try:
             self.compiled = self.core.compile_model(self.graph, config.runtime.device, properties(config))
         except RuntimeError as error:
@@ -87,6 +89,7 @@ def open_model(path: Path, config: OpenVinoConfig) -> OpenVinoEffective:
     _model = Model(path, config)
     found = read_back(_model.core, _model.compiled, _model.graph, config)
     _check_granted(config, found)
+    _model.plain_cache = found.plain_cache
     return found
 
 
@@ -175,7 +178,8 @@ def last_positions(graph: Any) -> bool:
 def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceScratch | None) -> TokenScores:
     """Score windows (W, window_tokens) one after the other; see base.LoadedModel.score.
 
-    The first half goes through the model at once, as a prompt does, the scored half in passes of PASS_TOKENS.
+    The first half goes through the model at once, as a prompt does, the scored half in passes of PASS_TOKENS; all at
+    once where the KV cache holds keys and values as they are.
 
     Raises:
         BackendError: the logits are not finite, or OpenVINO refused.
@@ -184,23 +188,31 @@ def score(windows: Tokens, reference: ReferenceScratch | None, keep: ReferenceSc
     scorable = scratch.Scorable(
         path=model.path,
         vocabulary=model.vocabulary,
-        sequences=1,
-        second_halves=partial(_second_halves, model, model.compiled.create_infer_request()),
+        second_halves=partial(_second_halves, model),
         pool=model.pool,
         threads=model.config.threads,
     )
     return scratch.score(scorable, windows, reference, keep)
 
 
-def _second_halves(model: Model, request: Any, group: Tokens) -> Sequence[Floats]:
-    length = group.shape[1]
-    first = length // 2
-    logits = np.empty((length - first, model.vocabulary), np.float32)
-    forward(model, request, group[:, :first], 0)
-    for past in range(first, length, PASS_TOKENS):
-        part = group[:, past : past + PASS_TOKENS]
+def _second_halves(model: Model, windows: Tokens) -> Iterator[Floats]:
+    scored = windows.shape[1] - windows.shape[1] // 2
+    logits = np.empty((scored, model.vocabulary), np.float32)
+    request = model.compiled.create_infer_request()
+    for window in windows:
+        _forward_scored(model, request, window, logits)
+        yield logits[:-1]  # the last position predicts a token outside the window
+
+
+def _forward_scored(model: Model, request: Any, window: Tokens, logits: Floats) -> None:
+    first = len(window) - len(logits)
+    if model.plain_cache:
+        logits[:] = forward(model, request, window[None], 0, len(logits))[0]
+        return
+    forward(model, request, window[None, :first], 0)
+    for past in range(first, len(window), PASS_TOKENS):
+        part = window[None, past : past + PASS_TOKENS]
         logits[past - first :][: part.shape[1]] = forward(model, request, part, past, part.shape[1])[0]
-    return [logits[:-1]]  # the last position predicts a token outside the window
 
 
 def forward(model: Model, request: Any, tokens: Tokens, past: int, positions: int = 1) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +20,9 @@ class Scorable(NamedTuple):
 
     path: Path
     vocabulary: int
-    sequences: int
-    """Windows that are decoded together."""
-    second_halves: Callable[[Tokens], Sequence[Floats]]
-    """From a group of windows (n, T) to the logits (rows, vocabulary) of each one's scored half."""
+    second_halves: Callable[[Tokens], Iterator[Floats]]
+    """From windows (W, T) to the logits (rows, vocabulary) of each one's scored half, in order; one window's are valid
+    until the next are asked for."""
     pool: ThreadPoolExecutor
     threads: int
 
@@ -40,18 +39,15 @@ def score(
     sink = _Keep(keep, len(windows), rows, model.vocabulary) if keep else None
     source = _Reference(reference) if reference else None
     parts: list[TokenScores] = []
-    for start in range(0, len(windows), model.sequences):
-        group = windows[start : start + model.sequences]
-        for i, logits in enumerate(model.second_halves(group)):
-            targets = group[i, -rows:]
-            against = source.rows(start + i) if source else None
-            try:
-                scored = score_rows(logits, targets, against, model.pool, model.threads)
-            except ValueError as error:
-                raise BackendError(f"{model.path}: window {start + i}: {error}; its weights are broken") from error
-            if sink:
-                sink.put(start + i, logits, scored)
-            parts.append(scored.scores)
+    for i, logits in enumerate(model.second_halves(windows)):
+        against = source.rows(i) if source else None
+        try:
+            scored = score_rows(logits, windows[i, -rows:], against, model.pool, model.threads)
+        except ValueError as error:
+            raise BackendError(f"{model.path}: window {i}: {error}; its weights are broken") from error
+        if sink:
+            sink.put(i, logits, scored)
+        parts.append(scored.scores)
     if sink:
         sink.close()
     stacked = TokenScores.concatenate(parts)

@@ -20,16 +20,13 @@ from quantcurve.engines.base import Doubles, LlamaCppConfig, OpenVinoRuntime
 from quantcurve.errors import BackendError
 from quantcurve.estimates import Missing
 from quantcurve.metrics.statistics import mean_estimate
-from quantcurve.records import EffectiveConfig, OpenVinoEffective
+from quantcurve.records import PLAIN_CACHE, EffectiveConfig, OpenVinoEffective
 from quantcurve.results import LossSplit
 from quantcurve.session import Event, Session
 from quantcurve.stages.figures import NATS, not_negative
 from quantcurve.stages.route import Chunk, Route, chunks
 from quantcurve.stages.scoring import Kept, Model, Scorer
 from quantcurve.stages.tokenize import Windowed
-
-PLAIN_CACHE = {"f32", "f16", "bf16"}
-"""Precisions of a cache that is not quantised."""
 
 
 class Task(NamedTuple):
@@ -116,7 +113,7 @@ def _cells(variant: Model, config: EffectiveConfig | None) -> dict[str, Model] |
         "deployed": deployed,
         "exact": OpenVinoRuntime(device=deployed.device, execution="accuracy"),
         "float_arithmetic": deployed if _is_float(config) else arithmetic,
-        "plain_cache": deployed if _is_plain(config) else deployed.model_copy(update={"kv_cache": "f16"}),
+        "plain_cache": deployed if config.plain_cache else deployed.model_copy(update={"kv_cache": "f16"}),
     }
     return {
         cell: variant if runtime == deployed else variant._replace(name=f"{variant.name}+{cell}", runtime=runtime)
@@ -126,10 +123,6 @@ def _cells(variant: Model, config: EffectiveConfig | None) -> dict[str, Model] |
 
 def _is_float(config: OpenVinoEffective) -> bool:
     return config.inference_precision == "f32" and config.activations in {"float", "not applicable"}
-
-
-def _is_plain(config: OpenVinoEffective) -> bool:
-    return {config.key_cache_precision, config.value_cache_precision} <= PLAIN_CACHE
 
 
 def not_run(cell: str, found: OpenVinoEffective, deployed: OpenVinoEffective) -> str | None:

@@ -37,8 +37,9 @@ REFERENCE = "reference"
 class ScoreInputs(Frozen):
     """Key of one model's scores on one chunk of windows."""
 
-    version: Literal[3, 4] = 3
-    """4 where OpenVINO runs the model, since what it does not tell of that is None."""
+    version: Literal[3, 5] = 3
+    """5 where OpenVINO runs the model: what it does not tell is None, and a window goes through it at once if its cache
+    holds floats."""
     model_hash: str
     reference_hash: str | None
     """Weights of the model that it is compared with: llama.cpp's, which has an F16 cache."""
@@ -79,7 +80,7 @@ def score_inputs(
     """Key of one model's scores on one chunk."""
     of_engine = config.of(model.runtime)
     return ScoreInputs(
-        version=4 if isinstance(of_engine, OpenVinoConfig) else 3,
+        version=5 if isinstance(of_engine, OpenVinoConfig) else 3,
         model_hash=model.content_hash,
         reference_hash=against.content_hash if against else None,
         windows_hash=windows_hash,
