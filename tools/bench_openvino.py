@@ -4,7 +4,7 @@ Usage: python tools/bench_openvino.py [--model SOURCE] [--weights F32,INT8_ASYM]
 
 The sides are what tools/openvino_prefill.py says: scoring with a reference, as every variant of a run is scored,
 against a loop that prefills each window at once, and against one over the very inputs that scoring feeds, which shows
-what is lost beside the forward passes. OV-reference is the float32 IR run exactly; the others are run as the device does
+what is lost beside the forward passes. OV-reference is the float32 IR run exactly, the others as the device does
 by default.
 
 The IRs are made, or found in quantcurve's store. The ratio is of tokens/s, with its bootstrap interval over pairs; it
