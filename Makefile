@@ -13,7 +13,7 @@ setup:
 	@tools/setup_env.sh
 
 demo: setup
-	$(VENV)/quantcurve run recipes/smollm2-135m.yaml
+	$(VENV)/quantcurve run recipes/smollm2-135m-openvino.yaml
 
 test: setup
 	$(VENV)/python -m pytest -m "not slow"

@@ -211,22 +211,34 @@ def test_the_layers_of_rules_are_not_the_variants(tmp_path: Path) -> None:
     assert "layer rule" in str(said(weights="NF4")) and "give the rule group_size: 64" in str(said(weights="NF4"))
 
 
+CALIBRATION = np.random.default_rng(0).integers(0, 64, (2, 32)).astype(np.int32)
+
+
 class Compressor:
     """Makes variants the whole way, in one child."""
 
     def __init__(self, child: Child, folder: Path) -> None:
         self.child, self.folder = child, folder
 
-    def compressed(self, ir: Path, **options: Any) -> tuple[OpenVinoVariant, Path, str]:
+    def collected(self, ir: Path) -> Path:
+        """Statistics of an IR on the calibration windows of all variants here."""
+        from quantcurve.engines import openvino_compress
+
+        target = self.folder / f"statistics-{len(list(self.folder.iterdir()))}"
+        target.mkdir()
+        self.child.call(openvino_compress.collect, ir, target, CALIBRATION)
+        return target
+
+    def compressed(self, ir: Path, statistics: Path | None = None, **options: Any) -> tuple[OpenVinoVariant, Path, str]:
         """A variant of an IR, with what NNCF printed."""
         from quantcurve.engines import openvino_compress
 
         variant = OpenVinoVariant(**options)
         target = self.folder / f"made-{len(list(self.folder.iterdir()))}"
         target.mkdir()
-        windows = np.random.default_rng(0).integers(0, 64, (2, 32)).astype(np.int32) if variant.data_aware else None
+        calibrated = openvino_compress.Calibrated(CALIBRATION, statistics) if variant.data_aware else None
         before = len(self.child.log_since_start())
-        self.child.call(openvino_compress.compress, ir, target, variant, windows)
+        self.child.call(openvino_compress.compress, ir, target, variant, calibrated)
         return variant, target, self.child.log_since_start()[before:]
 
 
@@ -235,6 +247,11 @@ def nncf_child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compressor]
     folder = tmp_path_factory.mktemp("nncf")
     with Child("nncf", folder / "log") as child:
         yield Compressor(child, folder)
+
+
+@pytest.fixture(scope="module")
+def kept_statistics(nncf_child: Compressor, even: Path) -> Path:
+    return nncf_child.collected(even)
 
 
 def formats(path: Path) -> dict[str, str]:
@@ -305,6 +322,30 @@ def test_a_mixture_is_no_fallback(even: Path, nncf_child: Compressor) -> None:
     variant, path, _ = nncf_child.compressed(even, weights="INT4_SYM", group_size=64, ratio=0.5, backup="int8_sym")
     assert {"INT4_SYM", "INT8_SYM"} <= set(formats(path).values())
     assert ir_check.fallbacks(layers(even), layers(path), variant) == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weights": "INT4_SYM", "group_size": 32, "awq": True, "scale_estimation": True},
+        {"weights": "INT4_ASYM", "group_size": 32, "lora_correction": True},
+        *(
+            {"weights": "INT4_SYM", "group_size": 32, "ratio": 0.5, "sensitivity": s}
+            for s in ("hessian_input_activation", "mean_activation_variance", "max_activation_variance")
+        ),
+        {"weights": "NF4", "group_size": 32, "ratio": 0.5, "sensitivity": "mean_activation_magnitude", "gptq": True},
+    ],
+    ids=str,
+)
+def test_kept_statistics_make_the_same_variant(
+    nncf_child: Compressor, even: Path, kept_statistics: Path, options: dict[str, Any]
+) -> None:
+    _, alone, _ = nncf_child.compressed(even, **options)
+    _, path, log = nncf_child.compressed(even, kept_statistics, **options)
+    assert f"successfully loaded from a directory {kept_statistics}" in " ".join(log.split())
+    assert (path / "openvino_model.bin").read_bytes() == (alone / "openvino_model.bin").read_bytes()
+    assert str(kept_statistics) not in (path / "openvino_model.xml").read_text()
+    assert formats(path) == formats(alone)
 
 
 def test_awq_that_finds_nothing_is_noted(even: Path, nncf_child: Compressor) -> None:

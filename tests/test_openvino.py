@@ -92,9 +92,9 @@ class Bench:
         target = self.folder / name
         target.mkdir()
         variant = OpenVinoVariant(**options)
-        windows = self.windows if variant.data_aware else None
+        calibrated = openvino_compress.Calibrated(self.windows, None) if variant.data_aware else None
         with Child(name, self.folder / "log") as child:
-            child.call(openvino_compress.compress, ir, target, variant, windows)
+            child.call(openvino_compress.compress, ir, target, variant, calibrated)
         return target
 
 

@@ -3,8 +3,9 @@
 Variants that optimum-intel's OVWeightQuantizationConfig can describe go through it, so that the folder says what it
 holds in the form that optimum-intel reads; the others go to nncf.compress_weights as they are.
 
-NNCF gets no `statistics_path`: it writes that path into the graph, and reads what is there whatever it was collected
-on (nncf/openvino/quantization/quantize_model.py, compress_weights_impl).
+NNCF reads what is at its `statistics_path` whatever it was collected on, and writes that path into the graph
+(nncf/openvino/quantization/quantize_model.py, compress_weights_impl): the path is of an artifact whose key has the
+calibration set's hash, and it is taken out of the graph.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nncf
 import openvino as ov
+from nncf.common.factory import build_graph
+from nncf.openvino.graph.model_utils import remove_friendly_name_duplicates
+from nncf.quantization.statistics_caching import cache_weight_compression_statistics
 from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
 from quantcurve.engines.base import Tokens
@@ -42,17 +46,47 @@ WEIGHTED = frozenset({"MatMul", "Gather", "Convolution", "GroupConvolution"})
 """Operations that NNCF looks for weights at."""
 LOG_COLUMNS = "120"
 """Width of what NNCF prints, whatever the terminal is: stages.ir_check reads it."""
+ADVANCED = ["nncf", "weight_compression", "advanced_parameters"]
 CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
-def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Tokens | None) -> None:
+class Calibrated(NamedTuple):
+    """What a variant is calibrated on."""
+
+    windows: Tokens
+    """(n, T)."""
+    statistics: Path | None
+    """Folder of what `collect` measured on them; None: NNCF measures what the variant needs."""
+
+
+def collect(source: Path, target: Path, windows: Tokens) -> None:
+    """Measure the activations of an IR once for all variants: what AWQ, scale estimation, LoRA correction and every
+    sensitivity metric need of all layers but the head and the embedding.
+
+    Args:
+        source: folder with the uncompressed IR.
+        target: folder for the statistics.
+        windows: calibration tokens (n, T).
+
+    Raises:
+        ModelFileError: the source is cut short or no IR.
+        BackendError: NNCF or OpenVINO failed, or the model has inputs that are none of a language model's.
+    """
+    check_weights(source)
+    with _refusals(f"statistics: NNCF cannot collect them on {source / MODEL}"):
+        model = remove_friendly_name_duplicates(ov.Core().read_model(source / MODEL))
+        dataset = _dataset(model, source, windows)
+        cache_weight_compression_statistics(model, build_graph(model), dataset, len(windows), target)
+
+
+def compress(source: Path, target: Path, variant: OpenVinoVariant, calibrated: Calibrated | None) -> None:
     """Write a variant of an IR into a folder; its KV cache is left to the device.
 
     Args:
         source: folder with the uncompressed IR.
         target: folder, there already.
         variant: what to do.
-        windows: calibration tokens (n, T), if the variant needs any.
+        calibrated: what on, if the variant needs it.
 
     Raises:
         ModelFileError: the source is cut short or no IR.
@@ -66,12 +100,12 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, windows: Toke
         model = ov.Core().read_model(source / MODEL)
     if variant.weights not in UNCOMPRESSED:
         with _refusals(f"{variant.label}: NNCF cannot compress it"):
-            model = _compressed(model, source, variant, windows)
+            model = _compressed(model, source, variant, calibrated)
     unpin_cache(model)
     with _refusals(f"{variant.label}: the IR cannot be written"):
         ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
         if is_described(variant) and not variant.layers:
-            OVConfig(quantization_config=optimum_configuration(variant, _count(windows))).save_pretrained(target)
+            OVConfig(quantization_config=optimum_configuration(variant, _count(calibrated))).save_pretrained(target)
 
 
 @contextlib.contextmanager
@@ -85,18 +119,27 @@ def _refusals(what: str) -> Iterator[None]:
         raise BackendError(f"{what}: {str(error).strip() or type(error).__name__}") from error
 
 
-def _compressed(model: Any, source: Path, variant: OpenVinoVariant, windows: Tokens | None) -> Any:
-    names = input_names(model)
-    dataset = nncf.Dataset([feed(source, names, w[None], 0) for w in windows]) if windows is not None else None
-    own, *rules = passes(model, layers(source), variant, _count(windows))
+def _compressed(model: Any, source: Path, variant: OpenVinoVariant, calibrated: Calibrated | None) -> Any:
+    dataset = _dataset(model, source, calibrated.windows) if calibrated else None
+    own, *rules = passes(model, layers(source), variant, _count(calibrated))
+    if calibrated and calibrated.statistics:
+        own["advanced_parameters"].statistics_path = str(calibrated.statistics)
     model = nncf.compress_weights(model, dataset=dataset, **own)
+    if calibrated and calibrated.statistics:
+        told = model.get_rt_info(ADVANCED).astype(str)
+        model.set_rt_info(told.replace(repr(str(calibrated.statistics)), "None"), ADVANCED)
     for arguments in rules:
         model = nncf.compress_weights(model, **arguments)
     return model
 
 
-def _count(windows: Tokens | None) -> int | None:
-    return None if windows is None else len(windows)
+def _dataset(model: Any, source: Path, windows: Tokens) -> nncf.Dataset:
+    names = input_names(model)
+    return nncf.Dataset([feed(source, names, w[None], 0) for w in windows])
+
+
+def _count(calibrated: Calibrated | None) -> int | None:
+    return None if calibrated is None else len(calibrated.windows)
 
 
 def passes(

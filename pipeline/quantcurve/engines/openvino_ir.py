@@ -103,12 +103,17 @@ def model_file(folder: Path, hash_file: HashFile) -> ModelFile:
     Args:
         folder: with the IR.
         hash_file: gives the SHA-256 of a file.
+
+    Raises:
+        ModelFileError: it has no weights.
     """
     import hashlib
 
     found = constants(folder)
     weights = [c for c in found if c.is_weights]
     total = sum(c.entries for c in weights)
+    if not total:
+        raise ModelFileError(f"{folder / MODEL}: a graph without weights; export the model again")
     by_type: dict[str, list[int]] = defaultdict(list)
     for constant in weights:
         by_type[constant.type].append(constant.entries)

@@ -18,7 +18,7 @@ from quantcurve.errors import BackendError, PrerequisiteError, UnsupportedFileEr
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen, ModelFile
 from quantcurve.session import Event, Session
-from quantcurve.stages import ir_check
+from quantcurve.stages import activations, ir_check
 from quantcurve.stages.resolve import Failed, Reference
 from quantcurve.stages.tokenizer_gate import FileHash
 from quantcurve.width_refusals import Width
@@ -247,12 +247,22 @@ def _compress(
     from quantcurve.engines import openvino_compress
 
     _check_disk(source.file.weights * entry.least_bits // 8, draft, session)
-    windows = calibration.windows if calibration and entry.data_aware else None
+    calibrated = None
+    if calibration and entry.data_aware:
+        read = _statistics(source, calibration, session) if activations.applies(entry) else None
+        calibrated = openvino_compress.Calibrated(calibration.windows, read)
     with Child(entry.label, session.log(entry.label)) as child:
-        child.call(openvino_compress.compress, source.path, draft, entry, windows)
+        child.call(openvino_compress.compress, source.path, draft, entry, calibrated)
     for beside in source.step.beside:
         shutil.copyfile(source.path / beside.name, draft / beside.name)
     return _checked(_written(draft, session), source, entry, draft, child.log_since_start())
+
+
+def _statistics(source: Ir, calibration: Calibration, session: Session) -> Path:
+    inputs = activations.StatisticsInputs(
+        source_hash=source.file.content_hash, calibration_hash=calibration.content_hash, packages=packages()
+    )
+    return activations.statistics(inputs, source.path, calibration.windows, session)
 
 
 def _checked(step: IrStep, source: Ir, entry: OpenVinoVariant, draft: Path, log: str) -> IrStep:
