@@ -175,8 +175,9 @@ def _pooled_measures(measures: list[Measure]) -> tuple[Measure, ...]:
 
 def table(races: list[Race]) -> str:
     """The Markdown table, machine and builds, and the measures' notes."""
+    other = "llama.cpp's tools" if any(race.builds for race in races) else "loop"
     lines = [
-        "| Model | Measure | quantcurve | llama.cpp's tools | Ratio [95 % interval] | Target | Verdict |",
+        f"| Model | Measure | quantcurve | {other} | Ratio [95 % interval] | Target | Verdict |",
         "|---|---|--:|--:|--:|---|---|",
     ]
     lines += [_row(race, measure) for race in races for measure in race.measures]

@@ -20,6 +20,8 @@ DEMO = ROOT / "tests" / "data" / "demo" / "results.json"
 TWO_BY_TWO = ROOT / "tests" / "data" / "kv" / "results.json"
 RACES = ROOT / "tests" / "data" / "race"
 """What tools/bench_screen.py wrote with --json."""
+OPENVINO_SCORING = ROOT / "tests" / "data" / "openvino" / "scoring.json"
+"""What tools/bench_openvino.py wrote with --json."""
 
 
 def command(line: str, cwd: Path = ROOT) -> str:
@@ -95,6 +97,13 @@ def race_table() -> str:
     import race
 
     return race.render(*sorted(RACES.glob("*.json")))
+
+
+def openvino_scoring() -> str:
+    """What tools/bench_openvino.py measured, with the machine it ran on."""
+    import race
+
+    return race.render(OPENVINO_SCORING)
 
 
 def recipe_error() -> str:
