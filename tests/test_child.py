@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from quantcurve.engines import memory
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError, ModelFileError, PrerequisiteError, RecipeError
 
@@ -265,3 +266,12 @@ def test_the_child_dies_with_its_parent_in_the_middle_of_a_native_call(tmp_path)
         assert not is_dead(pid)
         parent.kill()
         wait_until(lambda: is_dead(pid), "the child outlived its parent")
+
+
+def test_peak_memory_is_the_childs_own(tmp_path):
+    ballast = bytearray(400_000_000)
+    for at in range(0, len(ballast), 4096):
+        ballast[at] = 1
+    with Child("small", tmp_path / "log") as small:
+        peak = small.call(memory.peak_memory_bytes)
+    assert 1_000_000 < peak < 250_000_000 < psutil.Process().memory_info().rss

@@ -66,6 +66,17 @@ def test_every_repetition_generates_the_same_number_of_tokens(folder, session, a
     assert genai.measure([model], WORKLOAD, session)["OV"] == found
 
 
+def test_no_prompt_can_be_taken_from_the_cache_of_another(folder):
+    import openvino_genai
+
+    from quantcurve.engines.genai import _prompt
+
+    tokenizer = openvino_genai.Tokenizer(folder)
+    prompts = [tokenizer.encode(_prompt(tokenizer, n, 40)).input_ids.data[0].tolist() for n in range(12)]
+    block = 16  # the least that GenAI keeps of a prompt
+    assert len({tuple(ids[:block]) for ids in prompts}) == len(prompts)
+
+
 def test_a_folder_without_tokenizers_is_missing_and_the_others_go_on(folder, session, tmp_path):
     bare = shutil.copytree(folder, tmp_path / "bare")
     for path in bare.glob("openvino_*tokenizer.*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from quantcurve.session import Event, Progress
 
 BUG, INTERRUPTED = 70, 130
+PIPED_WIDTH = 170
+"""Columns of what does not go to a terminal: a trade-off table of both lanes with every figure."""
 
 
 class Device(StrEnum):
@@ -94,10 +97,11 @@ def show(result: RunResult, json: bool, markdown: bool) -> None:
 
 
 def console() -> Console:
-    """Standard output with rich, colours only on a terminal."""
+    """Standard output with rich, colours only on a terminal; elsewhere all columns, unless COLUMNS says how wide."""
     from rich.console import Console
 
-    return Console(soft_wrap=False, highlight=False)
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPED_WIDTH
+    return Console(width=width, soft_wrap=False, highlight=False)
 
 
 def say(text: str, quiet: bool) -> None:

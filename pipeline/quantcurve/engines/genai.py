@@ -26,7 +26,9 @@ BACKENDS: dict[str, AttentionBackend] = {"Model: LLM with Paged Attention": "PA"
 def time_generation(
     folder: Path, config: OpenVinoConfig, prompt_tokens: int, new_tokens: int, repetitions: int
 ) -> GenAiSamples:
-    """Generate from one prompt, greedily, after a warm-up, on the backend that the configuration names.
+    """Generate greedily, after a warm-up, on the backend that the configuration names. Every prompt begins otherwise:
+    with paged attention GenAI keeps the cache of a prompt it has seen, and skips its prefill (prefix caching, on
+    unless a scheduler configuration says otherwise).
 
     Args:
         folder: IR and tokenizer IRs.
@@ -58,12 +60,13 @@ def _time(folder: Path, config: OpenVinoConfig, prompt_tokens: int, new_tokens: 
     import openvino_genai  # type: ignore[import-not-found, unused-ignore]
 
     pipeline = openvino_genai.LLMPipeline(folder, config.runtime.device, **_properties(config))
-    prompt = _prompt(pipeline.get_tokenizer(), prompt_tokens)
+    tokenizer = pipeline.get_tokenizer()
+    prompts = [_prompt(tokenizer, number, prompt_tokens) for number in range(repetitions + 1)]
     generation = openvino_genai.GenerationConfig(
         max_new_tokens=new_tokens, ignore_eos=True, do_sample=False, apply_chat_template=False
     )
-    pipeline.generate([prompt], generation)
-    return _samples([pipeline.generate([prompt], generation).perf_metrics for _ in range(repetitions)])
+    metrics = [pipeline.generate([prompt], generation).perf_metrics for prompt in prompts]
+    return _samples(metrics[1:])
 
 
 def backend_in(printed: str) -> AttentionBackend | None:
@@ -81,10 +84,10 @@ def _properties(config: OpenVinoConfig) -> dict[str, Any]:
     return properties(config) | backend
 
 
-def _prompt(tokenizer: Any, tokens: int) -> str:
-    """Text of about so many tokens."""
+def _prompt(tokenizer: Any, number: int, tokens: int) -> str:
+    """Text of about so many tokens that begins with its number."""
     ids = tokenizer.encode(TEXT, add_special_tokens=False).input_ids.data
-    text = TEXT * (1 + tokens // ids.shape[1])
+    text = f"{number}. " + TEXT * (1 + tokens // ids.shape[1])
     ids = tokenizer.encode(text, add_special_tokens=False).input_ids.data
     return str(tokenizer.decode([int(i) for i in ids[0, :tokens]]))
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from quantcurve import machine
-from quantcurve.engines.base import CacheTypes, LlamaCppConfig, OpenVinoRuntime, Runtime
+from quantcurve.engines.base import CacheTypes, LlamaCppConfig, Runtime
 from quantcurve.engines.opening import Opened, open_model
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import BackendError
@@ -38,8 +38,7 @@ class TimedModel(Frozen):
 class SpeedInputs(Frozen):
     """Key of a benchmark: all models together, since rounds over them are paired."""
 
-    version: Literal[3, 4] = 3
-    """4 where OpenVINO runs one of them, since what it does not tell of that is None."""
+    version: Literal[5] = 5
     models: tuple[TimedModel, ...]
     config: LlamaCppConfig
     workload: Workload
@@ -107,7 +106,6 @@ def speed_inputs(recipe: Recipe, bench: Benchmark, models: Sequence[Model], sess
         return TimedModel(content_hash=model.content_hash, runtime=runtime, engine=session.engine_of(runtime))
 
     return SpeedInputs(
-        version=4 if any(isinstance(m.runtime, OpenVinoRuntime) for m in models) else 3,
         models=tuple(key(m) for m in models),
         config=timing_config(recipe, bench, session),
         workload=workload_of(recipe, bench),

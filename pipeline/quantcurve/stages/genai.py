@@ -29,7 +29,7 @@ PACKAGE = "openvino-genai"
 class GenAiInputs(Frozen):
     """Key of one folder's figures."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     content_hash: str
     tokenizer_hash: str
     config: OpenVinoConfig
