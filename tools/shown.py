@@ -40,16 +40,20 @@ def command(line: str, cwd: Path = ROOT) -> str:
 
 
 def demo_table() -> str:
-    """The recorded demo's table as `make demo` prints it, 100 columns wide, with the machine it ran on."""
+    """The recorded demo's tables as `make demo` prints them, with the machine it ran on; the sections below are left
+    out."""
     from rich.console import Console
 
+    from quantcurve.console import PIPED_WIDTH
     from quantcurve.report.folder import load
+    from quantcurve.report.notes import sections
     from quantcurve.report.table import table
 
     run = load(DEMO)
     sink = io.StringIO()
-    Console(file=sink, width=100, no_color=True, highlight=False).print(table(run))
-    rows = "\n".join(row.rstrip() for row in sink.getvalue().rstrip().splitlines())
+    Console(file=sink, width=PIPED_WIDTH, no_color=True, highlight=False).print(table(run))
+    tables, _, _ = sink.getvalue().partition(f"\n{sections(run)[0].heading}\n")
+    rows = "\n".join(row.rstrip() for row in tables.rstrip().splitlines())
     machine = f"{run.machine.processor}, {run.machine.logical_cores} cores, {run.machine.system}"
     return f"Measured by `make demo` on {machine}:\n\n```console\n$ make demo\n{rows}\n```\n"
 
