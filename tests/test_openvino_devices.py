@@ -103,6 +103,7 @@ def by_name(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VariantResult
 
 @installed
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["auto", "set"])
 def test_a_run_on_auto_says_how_the_device_that_it_took_ran_it(by_name: dict[str, VariantResult], name: str) -> None:
     variant = by_name[name]
@@ -116,6 +117,7 @@ def test_a_run_on_auto_says_how_the_device_that_it_took_ran_it(by_name: dict[str
 
 @installed
 @pytest.mark.real
+@pytest.mark.slow
 def test_auto_that_takes_the_cpu_scores_as_the_cpu(by_name: dict[str, VariantResult]) -> None:
     auto, cpu = by_name["auto"], by_name["default"]
     assert isinstance(auto.scoring_config, OpenVinoEffective) and isinstance(cpu.scoring_config, OpenVinoEffective)
