@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from quantcurve.recipe import Text
+from quantcurve.recipe_text import Text
 from quantcurve.texts import load_text
 from tiny_moe import write_tiny_moe
 

@@ -26,7 +26,7 @@ from quantcurve.engines import llamacpp, llamacpp_child, llamacpp_quantize
 from quantcurve.engines.base import LlamaCppConfig, ReferenceScratch
 from quantcurve.engines.child import Child
 from quantcurve.metrics.base_file import read_base_file
-from quantcurve.recipe import Text
+from quantcurve.recipe_text import Text
 from quantcurve.texts import LoadedText, load_text
 from tiny import write_tiny_llama
 

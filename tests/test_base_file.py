@@ -24,7 +24,8 @@ from quantcurve.metrics.base_file import (
     printed_figures,
     read_base_file,
 )
-from quantcurve.recipe import Text, Windows
+from quantcurve.recipe import Windows
+from quantcurve.recipe_text import Text
 from quantcurve.texts import cut, load_text
 
 ROOT = Path(__file__).parents[1]

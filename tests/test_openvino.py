@@ -22,8 +22,9 @@ from quantcurve.engines.base import (
 from quantcurve.engines.child import Child
 from quantcurve.engines.opening import open_model
 from quantcurve.errors import BackendError, ModelFileError, PrerequisiteError, RecipeError, UnsupportedFileError
-from quantcurve.recipe import Model, Text
+from quantcurve.recipe import Model
 from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
+from quantcurve.recipe_text import Text
 from quantcurve.records import EngineIdentity, ModelFile, Workload
 from quantcurve.session import Session
 from quantcurve.stages import export, resolve

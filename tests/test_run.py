@@ -23,7 +23,8 @@ from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import ModelFileError, RecipeError
 from quantcurve.estimates import Estimate, Missing
 from quantcurve.planning import plan
-from quantcurve.recipe import LoadedRecipe, Text, load
+from quantcurve.recipe import LoadedRecipe, load
+from quantcurve.recipe_text import Text
 from quantcurve.results import RunResult
 from quantcurve.run import Where, run
 from quantcurve.session import Event

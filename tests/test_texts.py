@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from quantcurve import resources, texts
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.recipe import Text, Windows
+from quantcurve.recipe import Windows
+from quantcurve.recipe_text import Text
 from quantcurve.texts import cut, load_text, manifest
 
 TOOLS = Path(__file__).parents[1] / "tools"

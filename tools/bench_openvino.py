@@ -32,7 +32,8 @@ from quantcurve.engines import openvino_child
 from quantcurve.engines.base import OpenVinoConfig, ReferenceScratch, Tokens
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL
-from quantcurve.recipe import Recipe, Text
+from quantcurve.recipe import Recipe
+from quantcurve.recipe_text import Text
 from quantcurve.run import Where, open_session
 from quantcurve.stages import export, resolve, tokenize
 from race import Measure, Race, Target, table

@@ -14,7 +14,8 @@ import numpy as np
 from quantcurve import text_files
 from quantcurve.calibration import EMBEDDED, Calibration, CalibrationSource, Mix, load_mix, mix_path, without_sources
 from quantcurve.errors import RecipeError, printable
-from quantcurve.recipe import LoadedRecipe, Text, at
+from quantcurve.recipe import LoadedRecipe, at
+from quantcurve.recipe_text import Text
 from quantcurve.text_files import Record
 from quantcurve.texts import LoadedText, embedded_items, load_text, python_topics
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantcurve.weight_formats import FLOATS, GROUP_SIZES, INT8, METHODS, MICROSCALING, UNCOMPRESSED
+from quantcurve.weight_formats import FLOATS, GROUP_SIZES, INT8, METHODS, MICROSCALING, STATIC, UNCOMPRESSED
 
 if TYPE_CHECKING:
     from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
@@ -19,6 +19,7 @@ def refusal(variant: OpenVinoVariant) -> str | None:
     check_user_compression_configuration; lora_correction.py, calculate_low_rank_matrices)."""
     return (
         _option_refusal(variant)
+        or _static_refusal(variant)
         or _method_refusal(variant)
         or _group_refusal(variant.weights, variant.group_size, variant.group_size_fallback)
         or _mixture_refusal(variant)
@@ -33,13 +34,29 @@ def _option_refusal(variant: OpenVinoVariant) -> str | None:
     if variant.weights in UNCOMPRESSED:
         options += ["group_size_fallback"] * (variant.group_size_fallback != "error")
         options += ["layers"] * bool(variant.layers)
+        options += ["accuracy_control"] * (variant.accuracy_control is not None)
         if options:
             return f"{variant.weights} leaves the weights as they are: it takes no {', '.join(options)}"
+    if variant.weights in STATIC:
+        options += ["group_size_fallback"] * (variant.group_size_fallback != "error")
+        if options:
+            return f"{variant.weights} is nncf.quantize, which takes no {', '.join(options)}"
     if variant.weights in INT8:
         same = {"ratio": variant.ratio == 1, "group_size": variant.group_size == -1}
         extra = [n for n in options if not same.get(n, False)]
         if extra:
             return f"{variant.weights} gives every layer one scale a channel: NNCF takes no {', '.join(extra)} with it"
+    return None
+
+
+def _static_refusal(variant: OpenVinoVariant) -> str | None:
+    if variant.weights in STATIC:
+        if other := next((rule for rule in variant.layers if rule.weights != "F32"), None):
+            return f"layer rule {other.match!r}: {variant.weights} takes no other format than F32"
+        return None
+    given = [n for n in ("preset", "smooth_quant") if getattr(variant, n) is not None]
+    if given:
+        return f"{', '.join(given)}: only of {', '.join(STATIC)}, whose activations are quantised in measured ranges"
     return None
 
 

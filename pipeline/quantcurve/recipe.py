@@ -21,14 +21,11 @@ from quantcurve.calibration import Calibration, Source
 from quantcurve.engines.base import FLOAT_CACHE_TYPES
 from quantcurve.errors import RecipeError
 from quantcurve.latency_records import DECODE_STEPS, GenAiWorkload
+from quantcurve.recipe_accuracy import Validation, refusal
 from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.recipe_openvino import FLOOR, OpenVino, OpenVinoVariant
+from quantcurve.recipe_text import Text, WindowCount
 from quantcurve.records import Frozen
-
-MIN_WINDOWS = 2
-"""An interval needs two windows; llama-perplexity refuses less as well."""
-
-WindowCount = Annotated[int, Field(ge=MIN_WINDOWS, le=10_000_000)]
 
 
 class Model(Frozen):
@@ -38,20 +35,6 @@ class Model(Frozen):
         description="package:MODULE/FILE.gguf, a GGUF file, a Hugging Face folder, or hf:OWNER/NAME[@REVISION][#FILE]",
     )
     reference: Literal["auto", "F16", "BF16"] = Field("auto", description="auto takes an F16 or BF16 file as it is")
-
-
-class Text(Frozen):
-    """One evaluation text; figures are given for each and for all together."""
-
-    name: str = Field(min_length=1, max_length=40, pattern=r"^[\w.+-]+$")
-    source: Source = Field(
-        description="embedded:STRATUM (held-out part), pydoc:topics, a text or JSONL file, or "
-        "hf:OWNER/NAME[@REVISION]#FILE in a data set repository",
-    )
-    field: str | None = Field(
-        None, description="for JSONL, JSON and Parquet: the field with the text, dots for nesting"
-    )
-    windows: WindowCount | None = Field(None, description="at most so many of this text, in place of windows.limit")
 
 
 class Windows(Frozen):
@@ -188,6 +171,7 @@ class Recipe(Frozen):
     texts: tuple[Text, ...] = Field(min_length=1)
     variants: Variants
     windows: Windows = Windows()
+    validations: tuple[Validation, ...] = Field((), max_length=20, description="for accuracy control")
     screen: Screen = Screen()
     calibration: Calibration = Calibration()
     imatrix: Imatrix = Imatrix()
@@ -206,6 +190,16 @@ class Recipe(Frozen):
         if "all" in names:
             raise PydanticCustomError("reserved", "a text cannot be named 'all': that is the name of all together")
         return values
+
+    @model_validator(mode="after")
+    def _validated(self) -> Recipe:
+        names = [v.name for v in self.validations]
+        if repeated := {n for n in names if names.count(n) > 1}:
+            raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
+        for variant in self.variants.openvino:
+            if variant.accuracy_control and (reason := refusal(variant.accuracy_control, self.validations)):
+                raise PydanticCustomError("control", "{label}: {why}", {"label": variant.label, "why": reason})
+        return self
 
     @model_validator(mode="after")
     def _flash(self) -> Recipe:

@@ -10,8 +10,9 @@ from pydantic_core import PydanticCustomError
 from quantcurve.engines.base import OpenVinoRuntime
 from quantcurve.engines.tensor_types import regular
 from quantcurve.nncf_refusals import refusal
+from quantcurve.recipe_accuracy import AccuracyControl
 from quantcurve.records import Frozen
-from quantcurve.weight_formats import METHODS, W4A8_GROUP, WEIGHTS, bits, nncf_mode
+from quantcurve.weight_formats import METHODS, STATIC, W4A8_GROUP, WEIGHTS, bits, nncf_mode
 
 FLOOR = "OV-reference"
 """Name of the float32 IR that is run exactly: how far it is from the reference is what the two engines differ by."""
@@ -75,6 +76,13 @@ class OpenVinoVariant(Frozen):
     gptq: bool = False
     lora_correction: bool = False
     layers: tuple[LayerRule, ...] = Field((), description="formats of single layers; the first pattern that matches")
+    preset: Literal["mixed", "performance"] | None = Field(
+        None, description="of W8A8: mixed (asymmetric activations; the default) or performance (symmetric)"
+    )
+    smooth_quant: bool | None = Field(None, description="of W8A8: move outliers of activations into weights (default)")
+    accuracy_control: AccuracyControl | None = Field(
+        None, description="restore layers until a validation loses no more than this"
+    )
     runtime: OpenVinoRuntime = OpenVinoRuntime()
 
     @model_validator(mode="before")
@@ -96,7 +104,7 @@ class OpenVinoVariant(Frozen):
     @property
     def data_aware(self) -> bool:
         """Whether calibration texts are needed."""
-        measured = self.sensitivity not in {None, "weight_quantization_error"}
+        measured = self.weights in STATIC or self.sensitivity not in {None, "weight_quantization_error"}
         return measured or any(getattr(self, method) for method in METHODS)
 
     @property
@@ -124,6 +132,9 @@ class OpenVinoVariant(Frozen):
             "lora" * self.lora_correction,
             "all" * self.all_layers,
             "layers" * bool(self.layers),
+            self.preset or "",
+            "" if self.smooth_quant is None else ("sq" if self.smooth_quant else "no-sq"),
+            "ac" * bool(self.accuracy_control),
             self.runtime.label(),
         )
         return self.name or "+".join(part for part in parts if part)

@@ -10,7 +10,8 @@ from quantcurve import assemble, machine, openvino_lane
 from quantcurve.calibration_items import Offered, load_offered
 from quantcurve.engines import llamacpp, openvino
 from quantcurve.errors import BackendError, RecipeError
-from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Recipe, Windows, at
+from quantcurve.recipe import LoadedRecipe, Recipe, Windows, at
+from quantcurve.recipe_text import MIN_WINDOWS
 from quantcurve.results import RunResult
 from quantcurve.session import Event, Progress, Session
 from quantcurve.stages import benchmark, calibrate, export, imatrix, kv_cache, resolve, screen, tokenize

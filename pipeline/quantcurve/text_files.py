@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.recipe import Text
+from quantcurve.recipe_text import Text
 
 
 class Record(NamedTuple):

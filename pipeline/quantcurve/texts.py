@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from quantcurve import resources, text_files
 from quantcurve.engines.base import Tokens
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.recipe import MIN_WINDOWS, LoadedRecipe, Text, Windows, at
+from quantcurve.recipe import LoadedRecipe, Windows, at
+from quantcurve.recipe_text import MIN_WINDOWS, Text
 from quantcurve.records import Frozen
 from quantcurve.text_files import Record
 

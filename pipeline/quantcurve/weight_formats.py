@@ -9,16 +9,18 @@ INTEGER_4_BIT = ("INT4_ASYM", "INT4_SYM", "W4A8")
 LOOKUP = ("NF4", "CB4")
 MICROSCALING = ("MXFP4", "MXFP8_E4M3", "NVFP4")
 FLOATS = ("FP8_E4M3", "FP4")
-WEIGHTS = (*UNCOMPRESSED, *INT8, *INTEGER_4_BIT, *LOOKUP, *MICROSCALING, *FLOATS)
-"""F32 and F16 store the weights as they are; W4A8 is INT4_SYM with activations quantised to 8 bits as they come; the
-rest are modes of nncf.compress_weights."""
-BITS = {"F32": 32, "F16": 16} | dict.fromkeys((*INT8, "MXFP8_E4M3", "FP8_E4M3"), 8)
+STATIC = ("W8A8",)
+WEIGHTS = (*UNCOMPRESSED, *INT8, *INTEGER_4_BIT, *LOOKUP, *MICROSCALING, *FLOATS, *STATIC)
+"""F32 and F16 store the weights as they are; W4A8 is INT4_SYM with activations quantised to 8 bits as they come; W8A8
+is nncf.quantize, with activations in ranges that were measured on the calibration set; the rest are modes of
+nncf.compress_weights."""
+BITS = {"F32": 32, "F16": 16} | dict.fromkeys((*INT8, *STATIC, "MXFP8_E4M3", "FP8_E4M3"), 8)
 """Of a weight without its scale; those not named have 4."""
 METHODS = ("awq", "scale_estimation", "gptq", "lora_correction")
 """Options of a variant that need calibration texts and change the weights."""
 DEFAULT_GROUP = 128
 """Of formats below 8 bits and of FLOATS, unless they fix another or are in WHOLE_CHANNEL."""
-WHOLE_CHANNEL = (*INT8, "CB4")
+WHOLE_CHANNEL = (*INT8, *STATIC, "CB4")
 """Formats that have one scale a channel unless the recipe says another group; INT8 takes no other."""
 GROUP_SIZES = {"MXFP4": 32, "MXFP8_E4M3": 32, "NVFP4": 16}
 """Group sizes that a format fixes."""
@@ -29,8 +31,8 @@ W4A8_GROUP = 32
 
 
 def nncf_mode(weights: str) -> str:
-    """The format as NNCF names it."""
-    return "INT4_SYM" if weights == "W4A8" else weights
+    """The format of the weights as NNCF names it."""
+    return {"W4A8": "INT4_SYM", "W8A8": "INT8_SYM"}.get(weights, weights)
 
 
 def bits(weights: str) -> int:

@@ -12,6 +12,7 @@ from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
 from quantcurve.weight_formats import (
     GROUP_SIZES,
     INT8,
+    STATIC,
     UNCOMPRESSED,
     adjusted_group,
     backup_group,
@@ -59,7 +60,7 @@ def width_refusal(variant: OpenVinoVariant, widths: Sequence[Width]) -> str | No
         variant: of which.
         widths: of every layer that NNCF compresses, the head and the embedding among them.
     """
-    if variant.weights in UNCOMPRESSED:
+    if variant.weights in (*UNCOMPRESSED, *STATIC):
         return None
     for rule in variant.layers:
         if misfit := _rule_misfit(rule, variant, [w for w in widths if w.rule == rule]):

@@ -8,7 +8,16 @@ from typing import NamedTuple
 from quantcurve.engines.openvino_layers import Layer, apart, assign, rule_of_constant, widths
 from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.records import Fallback
-from quantcurve.weight_formats import INT8, UNCOMPRESSED, adjusted_group, backup_group, bits, default_backup, group_of
+from quantcurve.weight_formats import (
+    INT8,
+    STATIC,
+    UNCOMPRESSED,
+    adjusted_group,
+    backup_group,
+    bits,
+    default_backup,
+    group_of,
+)
 from quantcurve.width_refusals import width_refusal
 
 AWQ_DONE = "Applying data-aware AWQ"
@@ -128,7 +137,7 @@ def _wanted(source: Sequence[Layer], entry: OpenVinoVariant) -> Iterator[tuple[L
 
 def _own(entry: OpenVinoVariant, columns: int, is_apart: bool) -> tuple[Format, ...]:
     own = _format(entry.mode, entry.group_size)
-    if entry.weights in (*UNCOMPRESSED, *INT8):
+    if entry.weights in (*UNCOMPRESSED, *INT8, *STATIC):
         return (own,)
     name = entry.backup or default_backup(entry.weights)
     group = backup_group(entry.weights, entry.group_size, entry.backup)

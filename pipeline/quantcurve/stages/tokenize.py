@@ -12,7 +12,8 @@ import numpy as np
 
 from quantcurve.engines.base import Doubles, Tokens
 from quantcurve.engines.child import Child
-from quantcurve.recipe import Text, Windows
+from quantcurve.recipe import Windows
+from quantcurve.recipe_text import Text
 from quantcurve.records import EngineIdentity, Frozen, TextResult
 from quantcurve.session import Event, Session
 from quantcurve.stages.resolve import Reference
