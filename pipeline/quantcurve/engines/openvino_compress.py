@@ -79,7 +79,9 @@ def collect(source: Path, target: Path, windows: Tokens) -> None:
         cache_weight_compression_statistics(model, build_graph(model), dataset, len(windows), target)
 
 
-def compress(source: Path, target: Path, variant: OpenVinoVariant, calibrated: Calibrated | None) -> None:
+def compress(
+    source: Path, target: Path, variant: OpenVinoVariant, calibrated: Calibrated | None, halve: bool = False
+) -> None:
     """Write a variant of an IR into a folder; its KV cache is left to the device.
 
     Args:
@@ -87,6 +89,7 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, calibrated: C
         target: folder, there already.
         variant: what to do.
         calibrated: what on, if the variant needs it.
+        halve: store what is left uncompressed as float16.
 
     Raises:
         ModelFileError: the source is cut short or no IR.
@@ -103,7 +106,7 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, calibrated: C
             model = _compressed(model, source, variant, calibrated)
     unpin_cache(model)
     with _refusals(f"{variant.label}: the IR cannot be written"):
-        ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
+        ov.save_model(model, target / MODEL, compress_to_fp16=halve or variant.weights == "F16")
         if is_described(variant) and not variant.layers:
             OVConfig(quantization_config=optimum_configuration(variant, _count(calibrated))).save_pretrained(target)
 
