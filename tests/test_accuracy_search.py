@@ -128,7 +128,7 @@ def test_ranking_is_on_the_items_that_lose_most():
     quick = Known([1.0, 1.0], noise=0.5)
     search(task(2, 0.5), quick, built)
     values = built.values(frozenset(), range(ITEMS))
-    worst = {i for i in np.argsort(values)[:8]}
+    worst = set(np.argsort(values)[:8])
     ranked = {items for restored, items in quick.asked if len(restored) == 1 and len(items) == 8}
     assert ranked and all(set(items) == worst for items in ranked)
 

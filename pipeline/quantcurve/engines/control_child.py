@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,10 +58,9 @@ def reference_values(source: Path, config: OpenVinoConfig, searched: int) -> lis
     open_folder(source, config)
     if judge.scratch:
         openvino_child.score(np.stack([item.tokens for item in judge.items]), None, judge.scratch)
-    model = _model(_open_runner())
-    found = validation_loading.check_deterministic(function, judge.function, model, judge.items[:searched])
-    rest = judge.items[searched:]
-    return found + (validation_loading.values(function, judge.function, model, rest) if rest else [])
+    with closing(_model(_open_runner())) as model:
+        found = validation_loading.check_deterministic(function, judge.function, model, judge.items[:searched])
+        return found + validation_loading.values(function, judge.function, model, judge.items[searched:])
 
 
 def open_folder(folder: Path, config: OpenVinoConfig) -> OpenVinoEffective:
@@ -127,14 +127,14 @@ def close() -> None:
 def _judged(runner: Runner, items: Sequence[int]) -> Judged:
     judge, function = _judging()
     started = time.perf_counter()
-    chosen = [judge.items[i] for i in items]
-    values = validation_loading.values(function, judge.function, _model(runner), chosen)
+    with closing(_model(runner)) as model:
+        values = validation_loading.values(function, judge.function, model, [judge.items[i] for i in items])
     return Judged(values, time.perf_counter() - started)
 
 
 def _model(runner: Runner) -> OpenModel:
     judge, _ = _judging()
-    return OpenModel(runner, judge.scratch, range(len(judge.items)))
+    return OpenModel(runner, judge.scratch, [item.number for item in judge.items])
 
 
 def _judging() -> tuple[Judge, ValidationFunction]:

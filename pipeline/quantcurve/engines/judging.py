@@ -17,7 +17,6 @@ class Judge(NamedTuple):
     base: Path
     """Folder that a file's name is relative to."""
     items: tuple[Item, ...]
-    """Their numbers are their places."""
     logits: Path | None
     """Folder of the float reference's, of items that are windows (see base.ReferenceScratch)."""
 

@@ -87,9 +87,8 @@ class References:
         from quantcurve.engines import control_child
 
         every = (*prepared.items.search, *prepared.items.held_out)
-        numbered = tuple(item._replace(number=i) for i, item in enumerate(every))
         logits = folder if prepared.validation.texts else None
-        judge = Judge(prepared.validation.function, prepared.base, numbered, logits)
+        judge = Judge(prepared.validation.function, prepared.base, every, logits)
         config = config_of(OpenVinoRuntime(execution="accuracy"), prepared, self.session)
         with Child(f"reference-{prepared.validation.name}", self.session.log("accuracy_control")) as child:
             child.call(control_child.judge_by, judge)

@@ -102,7 +102,8 @@ def restore_by_nncf(
     control, deployed = task.control, _deployed(task, session)
     settings = Settings(
         item_numbers=tuple(range(task.searched)),
-        max_drop_absolute=task.max_drop,
+        reference=tuple(task.reference.values[: task.searched]),
+        max_drop=task.max_drop,
         ranking_items=control.ranking_items,
         max_iterations=control.max_reverted,
         max_seconds=60 * control.max_minutes if control.max_minutes else None,
@@ -119,11 +120,16 @@ def restore_by_nncf(
         child.call(control_child.close)
         _, built = _trials(task, model, model_hash, stack, session)
         plain = built.values(frozenset(), task.held_out)
-    spent = Spent(said.validation_s + judged.seconds, said.compilation_s, said.validations, said.items)
-    mean = float(task.reference.values[: task.searched].mean())
-    restored = model.numbers(said.operations)
+    spent = Spent(
+        said.validation_s + judged.seconds,
+        said.compilation_s,
+        said.validations + said.ranking_validations,
+        said.judged_items + len(judged.values),
+    )
+    restored = model.numbers(said.reverted_operations)
+    drop, plain_drop = (said.reference_mean - mean for mean in (said.final_mean, said.plain_mean))
     outcome = accuracy_search.Outcome(
-        restored, said.reached, mean - said.final_mean, mean - said.plain_mean, {}, said.stopped
+        restored, said.reached, drop, plain_drop, {}, None if said.reached else said.limit
     )
     account = model.account(restored, {})
     seconds = time.perf_counter() - started

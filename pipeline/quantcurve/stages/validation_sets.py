@@ -97,8 +97,8 @@ def _prepared(
     windowed = cut(validation.texts, texts, Windows(tokens=validation.item_tokens, choose="random"))
     if len(windowed) < len(texts):
         return None
-    named = [(text.text.name, text.windows) for text in windowed]
-    items = validation_items.windows(validation, named, seed, apart_from)
+    named = [validation_items.TextWindows(text.text.name, text.windows) for text in windowed]
+    items = validation_items.windows(validation, named, apart_from, seed)
     return Prepared(validation, items, function_hash, base, validation.item_tokens)
 
 
