@@ -73,9 +73,9 @@ def collect(source: Path, target: Path, windows: Tokens) -> None:
         BackendError: NNCF or OpenVINO failed, or the model has inputs that are none of a language model's.
     """
     check_weights(source)
-    with _refusals(f"statistics: NNCF cannot collect them on {source / MODEL}"):
+    with refusals(f"statistics: NNCF cannot collect them on {source / MODEL}"):
         model = remove_friendly_name_duplicates(ov.Core().read_model(source / MODEL))
-        dataset = _dataset(model, source, windows)
+        dataset = dataset_of(model, source, windows)
         cache_weight_compression_statistics(model, build_graph(model), dataset, len(windows), target)
 
 
@@ -99,21 +99,21 @@ def compress(
     """
     check_weights(source)
     os.environ["COLUMNS"] = LOG_COLUMNS
-    with _refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
+    with refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
         model = ov.Core().read_model(source / MODEL)
     if variant.weights not in UNCOMPRESSED:
-        with _refusals(f"{variant.label}: NNCF cannot compress it"):
+        with refusals(f"{variant.label}: NNCF cannot compress it"):
             model = _compressed(model, source, variant, calibrated)
     unpin_cache(model)
-    with _refusals(f"{variant.label}: the IR cannot be written"):
+    with refusals(f"{variant.label}: the IR cannot be written"):
         ov.save_model(model, target / MODEL, compress_to_fp16=halve or variant.weights == "F16")
         if is_described(variant) and not variant.layers:
             OVConfig(quantization_config=optimum_configuration(variant, _count(calibrated))).save_pretrained(target)
 
 
 @contextlib.contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """Whatever NNCF, optimum-intel and OpenVINO raise: their errors have no class in common."""
+def refusals(what: str) -> Iterator[None]:
+    """As BackendError: whatever NNCF, optimum-intel and OpenVINO raise: their errors have no class in common."""
     try:
         yield
     except QuantcurveError:
@@ -123,7 +123,7 @@ def _refusals(what: str) -> Iterator[None]:
 
 
 def _compressed(model: Any, source: Path, variant: OpenVinoVariant, calibrated: Calibrated | None) -> Any:
-    dataset = _dataset(model, source, calibrated.windows) if calibrated else None
+    dataset = dataset_of(model, source, calibrated.windows) if calibrated else None
     own, *rules = passes(model, layers(source), variant, _count(calibrated))
     if calibrated and calibrated.statistics:
         own["advanced_parameters"].statistics_path = str(calibrated.statistics)
@@ -136,7 +136,8 @@ def _compressed(model: Any, source: Path, variant: OpenVinoVariant, calibrated: 
     return model
 
 
-def _dataset(model: Any, source: Path, windows: Tokens) -> nncf.Dataset:
+def dataset_of(model: Any, source: Path, windows: Tokens) -> nncf.Dataset:
+    """Calibration windows (n, T) as NNCF takes them, one sequence a sample; it resets the KV cache before each."""
     names = input_names(model)
     return nncf.Dataset([feed(source, names, w[None], 0) for w in windows])
 
