@@ -130,6 +130,7 @@ def test_ranking_is_on_the_items_that_lose_most():
     values = built.values(frozenset(), range(ITEMS))
     worst = set(np.argsort(values)[:8])
     ranked = {items for restored, items in quick.asked if len(restored) == 1 and len(items) == 8}
+    ranked.discard(tuple(range(8)))  # the first look at a prefix of one
     assert ranked and all(set(items) == worst for items in ranked)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quantcurve import validation_loading
-from quantcurve.engines import openvino_child
+from quantcurve.engines import openvino_child, quantizer_groups
 from quantcurve.engines.base import OpenVinoConfig, Tokens
 from quantcurve.engines.deployed_runner import DeployedRunner
 from quantcurve.engines.judging import Judge, Judged
@@ -28,7 +28,7 @@ from quantcurve.records import OpenVinoEffective
 from quantcurve.validation import ValidationFunction
 
 if TYPE_CHECKING:
-    from quantcurve.engines.openvino_accuracy_nncf import Outcome, Settings
+    from quantcurve.engines.accuracy_outcome import Outcome, Settings
 
 _judge: Judge | None = None
 _function: ValidationFunction | None = None
@@ -76,7 +76,7 @@ def open_switched(quantised: Path, source: Path, switchable: Sequence[int], conf
     """Compile a quantised graph in which groups can be restored; see SwitchedRunner."""
     global _runner
     close()
-    _runner = SwitchedRunner(quantised, source, switchable, config)
+    _runner = SwitchedRunner(quantised, source, quantizer_groups.load(quantised).groups, switchable, config)
 
 
 def open_swapped(source: Path, forms: Mapping[str, Path], config: OpenVinoConfig) -> None:

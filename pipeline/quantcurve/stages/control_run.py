@@ -96,7 +96,7 @@ def restore_by_nncf(
         RecipeError: the validation function failed.
     """
     from quantcurve.engines import control_child
-    from quantcurve.engines.openvino_accuracy_nncf import Settings
+    from quantcurve.engines.accuracy_outcome import Settings
 
     started = time.perf_counter()
     control, deployed = task.control, _deployed(task, session)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from quantcurve.engines import quantizer_groups
 from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.engines.openvino_ir import MODEL
@@ -77,4 +78,5 @@ def _quantise(entry: OpenVinoVariant, source: Path, windows: Tokens, session: Se
     with Child(entry.label, session.log(entry.label)) as child:
         child.call(openvino_w8a8.quantise, source, draft, entry, windows)
     hashes = [session.store.hash_file(p) for p in (draft / MODEL, (draft / MODEL).with_suffix(".bin"))]
-    return QuantisedStep(content_hash=hashlib.sha256("".join(hashes).encode()).hexdigest(), groups=Groups.load(draft))
+    content_hash = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return QuantisedStep(content_hash=content_hash, groups=quantizer_groups.load(draft))
