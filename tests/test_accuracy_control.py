@@ -10,7 +10,6 @@ import pytest
 
 from quantcurve.accuracy_records import ControlResult
 from quantcurve.engines import openvino
-from quantcurve.engines.openvino_ir import constants
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate
 from quantcurve.planning import plan

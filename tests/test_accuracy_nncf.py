@@ -57,7 +57,10 @@ def scored(runner: Any, window: Tokens) -> Floats:
 
 def divergence(p: Floats, q: Floats) -> float:
     """Mean KL divergence (nats) of softmax(q) from softmax(p)."""
-    log_p, log_q = (x - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)) - x.max(-1, keepdims=True) for x in (p, q))
+    log_p, log_q = (
+        x - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)) - x.max(-1, keepdims=True)
+        for x in (p, q)
+    )
     return float((np.exp(log_p) * (log_p - log_q)).sum(-1).mean())
 
 
@@ -191,7 +194,9 @@ def test_success_on_the_last_group_is_success(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(algorithm.nncf_logger, "info", lambda message, *_: said.append(message))
         validate = validation_of(judge, 1.0)
-        returned = upstream(ir, calibration, validate, max_drop=ALL_BACK, advanced_quantization_parameters=smoothing_off)
+        returned = upstream(
+            ir, calibration, validate, max_drop=ALL_BACK, advanced_quantization_parameters=smoothing_off
+        )
     assert any("could not achieve" in message for message in said)
     assert 1 - validate(ov.compile_model(returned, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), ITEMS)[0] < ALL_BACK
     assert control(ROUGH).reached

@@ -29,9 +29,12 @@ import numpy as np
 from scipy.stats import t as student
 
 from quantcurve import machine, validation_items, validation_loading
+from quantcurve.accuracy_records import ControlResult
+from quantcurve.engines import control_child
+from quantcurve.engines.accuracy_outcome import Outcome
 from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
-from quantcurve.estimates import Figure
+from quantcurve.estimates import Estimate, Figure
 from quantcurve.metrics.paired import paired_drop
 from quantcurve.recipe import Model, Windows
 from quantcurve.recipe_accuracy import AccuracyControl, Validation
@@ -130,6 +133,18 @@ def controlled(
     return Controlled(entry, control, prepared, reference, max_drop)
 
 
+def our_side(found: ControlResult, seconds: float) -> Side:
+    """What the fast way came to."""
+    return Side(
+        seconds=seconds,
+        operations=found.restored_operations,
+        groups=len(found.restored),
+        search_drop=found.search_drop,
+        drop=found.drop,
+        reached=found.reached,
+    )
+
+
 def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Session) -> Cell:
     """Measure a cell."""
     reference = resolve.resolve(Model(source=MODEL), Path.cwd(), session)
@@ -153,25 +168,18 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Se
         for share in shares:
             forget(session)
             task = controlled(variant, ready, values, share * plain.value)
-            found = control_run.restore(task, model, graph.step.content_hash, fresh(scratch), session)
-            ours.append((task, found, quantise_s + reference_s + found.seconds.total))
+            result = control_run.restore(task, model, graph.step.content_hash, fresh(scratch), session)
+            ours.append((task, result, quantise_s + reference_s + result.seconds.total))
         forget(session)
-        theirs, seconds, rankings = by_nncf(ours[-1][0], model, graph, calibration, scratch, session)
+        found, rest_s = by_nncf(ours[-1][0], model, calibration, scratch, session)
         budgets = [
             Budget(
                 share=share,
                 max_drop=task.max_drop,
-                ours=Side(
-                    seconds=total,
-                    operations=found.restored_operations,
-                    groups=len(found.restored),
-                    search_drop=found.search_drop,
-                    drop=found.drop,
-                    reached=found.reached,
-                ),
-                nncf=theirs(task),
+                ours=our_side(result, total),
+                nncf=nncf_side(task, found, rest_s, model, stack, session),
             )
-            for share, (task, found, total) in zip(shares, ours, strict=True)
+            for share, (task, result, total) in zip(shares, ours, strict=True)
         ]
     return Cell(
         smooth_quant=smooth_quant,
@@ -179,7 +187,137 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Se
         quantise_s=quantise_s,
         plain_drop=plain,
         groups=len(model.groups),
-        nncf_seconds=seconds,
-        nncf_rankings=rankings,
+        nncf_seconds=found.trace[-1].seconds + rest_s,
+        nncf_rankings=found.rankings,
         budgets=tuple(budgets),
     )
+
+
+def plain_drop(task: Controlled, model: Quantizers, stack: ExitStack, session: Session) -> Estimate:
+    """What W8A8 loses on the search's items with nothing restored, as deployed."""
+    _, built = control_run.trials(task, model, "plain", stack, session)
+    values = built.values(frozenset(), range(task.searched))
+    found = paired_drop(task.reference.values[: task.searched], values, "nats")
+    assert isinstance(found, Estimate)
+    return found
+
+
+def by_nncf(
+    task: Controlled, model: Quantizers, calibration: Tokens, scratch: Path, session: Session
+) -> tuple[Outcome, float]:
+    """NNCF's own way, with the tightest budget; the seconds are those after its last validation in the search."""
+    settings = control_run.nncf_settings(task, "bench", session)
+    with Child("nncf", session.log("nncf")) as child:
+        child.call(control_child.judge_by, task.reference.judge)
+        started = time.perf_counter()
+        found = child.call(control_child.nncf_control, model.source, fresh(scratch), task.entry, calibration, settings)
+        seconds = time.perf_counter() - started
+    return found, seconds - found.trace[-1].seconds
+
+
+def nncf_side(
+    task: Controlled, found: Outcome, rest_s: float, model: Quantizers, stack: ExitStack, session: Session
+) -> Side | None:
+    """Where NNCF's way first kept a budget, if it did; its model is built and validated as ours is."""
+    step = next((s for s in found.trace if found.reference_mean - s.mean <= task.max_drop), None)
+    if step is None:
+        return None
+    numbers = model.numbers(step.operations)
+    _, built = control_run.trials(task, model, "nncf", stack, session)
+    values = built.values(frozenset(numbers), task.held_out)
+    return Side(
+        seconds=step.seconds + rest_s,
+        operations=len(step.operations),
+        groups=len(numbers),
+        search_drop=found.reference_mean - step.mean,
+        drop=paired_drop(task.reference.values[task.searched :], values, "nats"),
+        reached=True,
+    )
+
+
+def fresh(scratch: Path) -> Path:
+    """A new folder."""
+    return Path(tempfile.mkdtemp(dir=scratch))
+
+
+def forget(session: Session) -> None:
+    """Remove all that was validated, so that nothing is won by what another budget has done."""
+    shutil.rmtree(session.store.folder / "journals", ignore_errors=True)
+
+
+def table(bench: Bench) -> str:
+    """Markdown."""
+    lines = [
+        "| SmoothQuant | Seed | Budget, nats | Restored operations: fast | NNCF | Wall time, s: fast | NNCF | Ratio "
+        "| Held-out drop: fast | NNCF |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for cell in bench.cells:
+        lines += [_row(cell, budget) for budget in cell.budgets]
+    return "\n".join((*lines, "", *summary(bench))) + "\n"
+
+
+def _row(cell: Cell, budget: Budget) -> str:
+    ours, theirs = budget.ours, budget.nncf
+    name = "on" if cell.smooth_quant else "off"
+    other = (
+        ("not reached", f"> {cell.nncf_seconds:.0f}", f"< {ours.seconds / cell.nncf_seconds:.2f}", "")
+        if theirs is None
+        else (f"{theirs.operations}", f"{theirs.seconds:.0f}", f"{ours.seconds / theirs.seconds:.2f}", _said(theirs))
+    )
+    return (
+        f"| {name} | {cell.seed} | {budget.max_drop:.3f} ({100 * budget.share:.0f} %) | {ours.operations} | {other[0]} "
+        f"| {ours.seconds:.0f} | {other[1]} | {other[2]} | {_said(ours)} | {other[3]} |"
+    )
+
+
+def _said(side: Side) -> str:
+    drop = side.drop
+    return f"{drop.value:.3f} [{drop.low:.3f}, {drop.high:.3f}]" if isinstance(drop, Estimate) else drop.missing
+
+
+def summary(bench: Bench) -> list[str]:
+    """Sentences: the ratio of wall times with its interval over cells and budgets, and the excess of operations."""
+    pairs = [(b.ours, b.nncf) for cell in bench.cells for b in cell.budgets if b.nncf]
+    if len(pairs) < 2:
+        return []
+    logs = np.log([ours.seconds / theirs.seconds for ours, theirs in pairs])
+    half = student.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    middle, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+    excess = np.median([ours.operations / theirs.operations - 1 for ours, theirs in pairs])
+    missed = sum(b.nncf is None for cell in bench.cells for b in cell.budgets)
+    words = f"; NNCF did not reach {missed} more in {MOST_SECONDS / 60:.0f} minutes" if missed else ""
+    return [
+        f"Wall time of the fast way over NNCF's: {middle:.2f} [{low:.2f}, {high:.2f}] (geometric mean over {len(pairs)} "
+        f"budgets, largest {max(np.exp(logs)):.2f}{words}). Median excess of restored operations: {100 * excess:+.0f} %."
+    ]
+
+
+def main() -> int:
+    """Measure what is not measured yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[])
+    parser.add_argument("--smooth-quant", nargs="*", choices=["off", "on"], default=["off", "on"])
+    parser.add_argument("--budgets", type=float, nargs="*", default=[0.6, 0.35, 0.2], help="loosest first")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("bench-accuracy-control.json"))
+    options = parser.parse_args()
+    bench = (
+        Bench.model_validate_json(options.out.read_text()) if options.out.exists() else Bench(machine=machine.facts())
+    )
+    with tempfile.TemporaryDirectory(prefix="quantcurve-bench-store-") as store:
+        session = open_session(Where(threads=options.threads, cache=Path(store)), openvino_too=True)
+        for seed in options.seeds:
+            for smooth in options.smooth_quant:
+                if any(c.seed == seed and c.smooth_quant == (smooth == "on") for c in bench.cells):
+                    continue
+                with session.store.in_use():
+                    cell = run_cell(smooth == "on", seed, options.budgets, session)
+                bench = bench.model_copy(update={"cells": (*bench.cells, cell)})
+                options.out.write_text(bench.model_dump_json(indent=1) + "\n")
+    print(table(bench), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

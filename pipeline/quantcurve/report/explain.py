@@ -71,7 +71,7 @@ def layer_map(control: ControlResult) -> Table:
     modules = list(dict.fromkeys(found["module"] for found in places))
     rows = list(dict.fromkeys((found["stack"], int(found["number"])) for found in places))
     to = {layer: MARKS.get(group.to, "F") for group in control.restored for layer in group.layers}
-    table = Table("layer", *(module.rpartition(".")[2] for module in modules), box=None, pad_edge=False, padding=(0, 1))
+    table = Table("layer", *(_short(module) for module in modules), box=None, pad_edge=False, padding=(0, 1))
     marked = [
         (f"{stack} {number}", tuple(_mark(f"{stack}.{number}.{module}", control.layers, to) for module in modules))
         for stack, number in rows
@@ -106,6 +106,11 @@ def _budget(control: ControlResult) -> str:
 
 def _mark(layer: str, quantised: Sequence[str], restored: dict[str, str]) -> str:
     return restored.get(layer, KEPT if layer in quantised else "")
+
+
+def _short(module: str) -> str:
+    """mlp.up_proj is up_proj; operations without weights go by their kind."""
+    return "attention" if module.endswith("ScaledDotProductAttention") else module.rpartition(".")[2]
 
 
 def _range(names: Sequence[str]) -> str:

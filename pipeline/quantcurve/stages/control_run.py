@@ -17,6 +17,7 @@ import numpy as np
 
 from quantcurve import accuracy_search
 from quantcurve.accuracy_records import ControlResult, ControlSeconds, Verdict
+from quantcurve.engines.accuracy_outcome import Settings
 from quantcurve.engines.base import Doubles, OpenVinoConfig, Tokens
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError
@@ -60,7 +61,7 @@ def restore(
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        quick, built = _trials(task, model, model_hash, stack, session)
+        quick, built = trials(task, model, model_hash, stack, session)
         built.values(frozenset(), range(len(task.reference.values)))  # once, for the search and for the last word
         outcome = _searched(task, model, quick, built, started, session)
         restored = frozenset(outcome.restored)
@@ -96,20 +97,9 @@ def restore_by_nncf(
         RecipeError: the validation function failed.
     """
     from quantcurve.engines import control_child
-    from quantcurve.engines.accuracy_outcome import Settings
 
     started = time.perf_counter()
-    control, deployed = task.control, _deployed(task, session)
-    settings = Settings(
-        item_numbers=tuple(range(task.searched)),
-        reference=tuple(task.reference.values[: task.searched]),
-        max_drop=task.max_drop,
-        ranking_items=control.ranking_items,
-        max_iterations=control.max_reverted,
-        max_seconds=60 * control.max_minutes if control.max_minutes else None,
-        config=deployed,
-        journal=_journal_path(task, f"nncf {model_hash}", deployed, session),
-    )
+    settings, deployed = nncf_settings(task, model_hash, session), _deployed(task, session)
     with ExitStack() as stack:
         session.progress(Event(STAGE, 0, 1, f"{task.entry.label}: NNCF"))
         child = stack.enter_context(Child(f"{task.entry.label} nncf", session.log(task.entry.label)))
@@ -118,7 +108,7 @@ def restore_by_nncf(
         child.call(control_child.open_folder, draft, deployed)
         judged = child.call(control_child.judge_open, task.held_out)
         child.call(control_child.close)
-        _, built = _trials(task, model, model_hash, stack, session)
+        _, built = trials(task, model, model_hash, stack, session)
         plain = built.values(frozenset(), task.held_out)
     spent = Spent(
         said.validation_s + judged.seconds,
@@ -135,6 +125,21 @@ def restore_by_nncf(
     seconds = time.perf_counter() - started
     held = np.array(judged.values)
     return result(task, Found(outcome, account, held, np.array(plain), (spent, built.spent), seconds))
+
+
+def nncf_settings(task: Controlled, model_hash: str, session: Session) -> Settings:
+    """What NNCF's loop is told."""
+    control, deployed = task.control, _deployed(task, session)
+    return Settings(
+        item_numbers=tuple(range(task.searched)),
+        reference=tuple(task.reference.values[: task.searched]),
+        max_drop=task.max_drop,
+        ranking_items=control.ranking_items,
+        max_iterations=control.max_reverted,
+        max_seconds=60 * control.max_minutes if control.max_minutes else None,
+        config=deployed,
+        journal=_journal_path(task, f"nncf {model_hash}", deployed, session),
+    )
 
 
 def result(task: Controlled, found: Found) -> ControlResult:
@@ -187,9 +192,10 @@ def _deployed(task: Controlled, session: Session) -> OpenVinoConfig:
     return config_of(task.control.runtime or task.entry.as_run, task.prepared, session)
 
 
-def _trials(
+def trials(
     task: Controlled, model: Quantizers | Weights, model_hash: str, stack: ExitStack, session: Session
 ) -> tuple[Quick, Built]:
+    """The two ways of running the model; their processes end with the stack."""
     label, judge, deployed = task.entry.label, task.reference.judge, _deployed(task, session)
     log = session.log(label)
     scratch = stack.enter_context(session.store.scratch(f"control-{label}"))

@@ -106,7 +106,7 @@ class Quantizers:
             ),
             len({operation for group in self.groups for operation in group.operations}),
             len(self.groups),
-            tuple(dict.fromkeys(layer for group in self.groups for layer in group.layers)),
+            tuple(dict.fromkeys(layer for group in reversed(self.groups) for layer in reversed(group.layers))),
             sum(group.multiply_accumulates for group in chosen) / total if total else 0.0,
         )
 
