@@ -56,7 +56,9 @@ def test_a_users_function_is_loaded_as_it_is_now(tmp_path: Path):
 
 
 def test_a_users_file_may_have_records_of_its_own(tmp_path: Path):
-    source = "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass A:\n    x: int\n\n"
+    source = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass A:\n    x: int\n\n"
+    )
     write(tmp_path, source + GOOD.replace("float(item.record['x'])", "A(3).x"))
     assert values(load("mine.py:judge", tmp_path), "mine", None, ITEMS) == [3] * 12
 
@@ -134,7 +136,10 @@ def test_numbers_of_any_kind_are_taken(given: object):
 
 
 def test_a_function_that_raises_is_told_with_its_line(tmp_path: Path):
-    write(tmp_path, "def judge(model, items):\n    def inner(item):\n        return item.record['y']\n    return [inner(i) for i in items]\n")
+    write(
+        tmp_path,
+        "def judge(model, items):\n    def inner(i):\n        return i.record['y']\n    return list(map(inner, items))\n",
+    )
     with pytest.raises(RecipeError, match=r"validation mine: .*mine\.py:3: KeyError: 'y'; mend"):
         values(load("mine.py:judge", tmp_path), "mine", None, ITEMS)
     write(tmp_path, "import json\ndef judge(model, items):\n\n    return json.loads('{')\n")
@@ -227,7 +232,9 @@ def test_json_is_read_strictly_and_by_its_schema():
         ("{}", numbers, 0),
         ("{}", False, 0),
     ]
-    items = [Item(i, "qa", record={"prompt": p} | ({} if s is None else {"schema": s})) for i, (p, s, _) in enumerate(cases)]
+    items = [
+        Item(i, "qa", record={"prompt": p} | ({} if s is None else {"schema": s})) for i, (p, s, _) in enumerate(cases)
+    ]
     assert built_in.json_validity(Says(), items) == [value for *_, value in cases]
 
 

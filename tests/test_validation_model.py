@@ -30,7 +30,12 @@ CONTEXT = 96
 FIRST = 100
 """Number of the first item."""
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}: {{ m.content }}\n{% endfor %}{{ 'bot: ' }}"
-PAIRS = [("the cat sat on", " the mat"), ("one two", " three"), ("the cat sat on", " a very long and winding road"), ("a", "b")]
+PAIRS = [
+    ("the cat sat on", " the mat"),
+    ("one two", " three"),
+    ("the cat sat on", " a very long and winding road"),
+    ("a", "b"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +235,9 @@ def test_texts_that_do_not_fit_are_refused(model: OpenModel):
         model.generate([""], 4)
     record = {"prompt": long, "answer": "b"}
     with pytest.raises(RecipeError, match=r"item 12 \(qa.jsonl\): the pair: \d+ tokens"):
-        built_in.answer_log_likelihood(model, [Item(11, "qa.jsonl", record={"prompt": "a", "answer": "b"}), Item(12, "qa.jsonl", record=record)])
+        built_in.answer_log_likelihood(
+            model, [Item(11, "qa.jsonl", record={"prompt": "a", "answer": "b"}), Item(12, "qa.jsonl", record=record)]
+        )
     with pytest.raises(RecipeError, match=r"item 12 \(qa.jsonl\): the prompt and max_tokens: \d+ tokens"):
         built_in.exact_match(model, [Item(12, "qa.jsonl", record=record)])
 

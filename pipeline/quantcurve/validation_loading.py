@@ -103,9 +103,7 @@ def values(function: ValidationFunction, label: str, model: Any, items: Sequence
     return _checked(label, given, items)
 
 
-def check_deterministic(
-    function: ValidationFunction, label: str, model: Any, items: Sequence[Item]
-) -> list[float]:
+def check_deterministic(function: ValidationFunction, label: str, model: Any, items: Sequence[Item]) -> list[float]:
     """Values of all items, after a second run, one in another order, and one of some items alone have given the same.
 
     Args:

@@ -75,9 +75,7 @@ def _proportions(lost: int, won: int, n: int, unit: str) -> Estimate:
     return Estimate(value=(lost - won) / n, low=low, high=high, n=n, unit=unit, method=method)
 
 
-def decided(
-    differences: Values, total: int, budget: float, alpha: float = 0.001
-) -> Literal["pass", "fail"] | None:
+def decided(differences: Values, total: int, budget: float, alpha: float = 0.001) -> Literal["pass", "fail"] | None:
     """Whether the mean difference over all items will be within a budget, from the first items in random order.
 
     The rest's mean is predicted from the n seen, with mean m and standard deviation s, by a t interval,
