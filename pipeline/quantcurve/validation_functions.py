@@ -183,8 +183,8 @@ def _validator(item: Item) -> Any:
     if schema is None:
         return None
     try:
-        from jsonschema import SchemaError
-        from jsonschema.validators import validator_for
+        from jsonschema import SchemaError  # type: ignore[import-untyped, unused-ignore]
+        from jsonschema.validators import validator_for  # type: ignore[import-untyped, unused-ignore]
         from referencing import Registry
     except ImportError as error:
         raise PrerequisiteError(
