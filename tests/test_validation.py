@@ -127,6 +127,7 @@ def test_what_is_not_one_number_for_each_item_is_refused(given: object, said: st
         [np.array(i) for i in range(12)],
         tuple(range(12)),
         (i for i in range(12)),
+        map(float, range(12)),
         np.arange(12) * np.float64(1),
     ],
 )
@@ -136,10 +137,8 @@ def test_numbers_of_any_kind_are_taken(given: object):
 
 
 def test_a_function_that_raises_is_told_with_its_line(tmp_path: Path):
-    write(
-        tmp_path,
-        "def judge(model, items):\n    def inner(item):\n        return item.record['y']\n    return [inner(i) for i in items]\n",
-    )
+    inner = "    def inner(i):\n        return i.record['y']\n"
+    write(tmp_path, f"def judge(model, items):\n{inner}    return list(map(inner, items))\n")
     with pytest.raises(RecipeError, match=r"validation mine: .*mine\.py:3: KeyError: 'y'; mend"):
         values(load("mine.py:judge", tmp_path), "mine", None, ITEMS)
     write(tmp_path, "import json\ndef judge(model, items):\n\n    return json.loads('{')\n")

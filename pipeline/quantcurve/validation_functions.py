@@ -107,7 +107,7 @@ def _generated(model: LanguageModel, item: Item) -> str:
     if "messages" in record:
         messages = record["messages"]
         if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-            _wrong(item, "messages", "a list of {role, content}")
+            raise _wrong(item, "messages", "a list of {role, content}")
         try:
             prompt = model.chat(messages)
         except RecipeError as error:
@@ -116,10 +116,10 @@ def _generated(model: LanguageModel, item: Item) -> str:
         prompt = _text(item, "prompt", "messages")
     most, stop = record.get("max_tokens", MAX_TOKENS), record.get("stop", [])
     if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-        _wrong(item, "max_tokens", "a whole number from 1 on")
+        raise _wrong(item, "max_tokens", "a whole number from 1 on")
     stops = [stop] if isinstance(stop, str) else stop
     if not isinstance(stops, list) or not all(isinstance(s, str) for s in stops):
-        _wrong(item, "stop", "a text or a list of texts")
+        raise _wrong(item, "stop", "a text or a list of texts")
     try:
         return model.generate([prompt], most, stops)[0]
     except SequenceTooLongError as error:
@@ -130,14 +130,14 @@ def _pair(item: Item, prompt: str, answer: str) -> tuple[str, str]:
     apart = not prompt or prompt[-1].isspace() or answer[0].isspace()
     delimiter = item.record.get("delimiter", "" if apart else " ")
     if not isinstance(delimiter, str):
-        _wrong(item, "delimiter", "a text")
+        raise _wrong(item, "delimiter", "a text")
     return prompt, delimiter + answer
 
 
 def _choices(item: Item) -> list[str]:
     found = _field(item, "choices")
     if not isinstance(found, list) or len(found) < 2 or not all(isinstance(c, str) and c for c in found):
-        _wrong(item, "choices", "a list of two or more texts")
+        raise _wrong(item, "choices", "a list of two or more texts")
     return list(found)
 
 
@@ -147,13 +147,13 @@ def _right(item: Item, choices: Sequence[str]) -> int:
         return choices.index(answer)
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
         return answer
-    _wrong(item, "answer", f"one of its {len(choices)} choices, as text or as its place from 0")
+    raise _wrong(item, "answer", f"one of its {len(choices)} choices, as text or as its place from 0")
 
 
 def _answers(item: Item) -> list[str]:
     found = item.record["answers"] if "answers" in item.record else [_field(item, "answer", "answers")]
     if not isinstance(found, list) or not found or not all(isinstance(a, str) for a in found):
-        _wrong(item, "answers" if "answers" in item.record else "answer", "a text (answers: a list of texts)")
+        raise _wrong(item, "answers" if "answers" in item.record else "answer", "a text (answers: a list of texts)")
     return [a.strip() for a in found]
 
 
@@ -161,7 +161,7 @@ def _text(item: Item, *fields: str) -> str:
     """The first of these fields that a record has; only a prompt may be empty."""
     found = _field(item, *fields)
     if not isinstance(found, str) or (not found and fields[0] == "answer"):
-        _wrong(item, next(f for f in fields if f in item.record), "a text")
+        raise _wrong(item, next(f for f in fields if f in item.record), "a text")
     return found
 
 
@@ -173,9 +173,9 @@ def _field(item: Item, *fields: str) -> Any:
     raise RecipeError(f"{named(item)} has no field {' or '.join(fields)} (it has: {printable(there)}); add it")
 
 
-def _wrong(item: Item, field: str, wanted: str) -> NoReturn:
+def _wrong(item: Item, field: str, wanted: str) -> RecipeError:
     shown = printable(repr(item.record[field]), 80)
-    raise RecipeError(f"{named(item)}: {field} is not {wanted} but {shown}")
+    return RecipeError(f"{named(item)}: {field} is not {wanted} but {shown}")
 
 
 def _validator(item: Item) -> Any:
@@ -183,15 +183,15 @@ def _validator(item: Item) -> Any:
     if schema is None:
         return None
     try:
-        from jsonschema import SchemaError
-        from jsonschema.validators import validator_for
+        from jsonschema import SchemaError  # type: ignore[import-untyped, unused-ignore]
+        from jsonschema.validators import validator_for  # type: ignore[import-untyped, unused-ignore]
         from referencing import Registry
     except ImportError as error:
         raise PrerequisiteError(
             f"{named(item)} has a schema, and checking it needs jsonschema", "pip install jsonschema"
         ) from error
     if not isinstance(schema, dict | bool):
-        _wrong(item, "schema", "a JSON Schema")
+        raise _wrong(item, "schema", "a JSON Schema")
     kind: Any = validator_for(schema)
     try:
         kind.check_schema(schema)

@@ -22,8 +22,8 @@ from quantcurve.text_files import Record
 from quantcurve.validation import NO_TOKENS, Item
 
 OVERLAP_TOKENS = 32
-"""So many tokens in a row may not stand in two windows that must be disjoint; of shorter items nearly half. A passage of
-an item's length that the border of two windows cuts leaves one side as many."""
+"""So many tokens in a row may not stand in two windows that must be disjoint; of shorter items nearly half, which one
+side has of a passage as long as an item that the border of two windows cuts."""
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that multiplication modulo 2^64 loses nothing."""
 _HIGH = np.uint64(29)

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -50,20 +50,22 @@ def load(function: str, base: Path) -> ValidationFunction:
     Raises:
         RecipeError: no such file or name, the file cannot be imported, or what it has takes other arguments.
     """
+    found: ValidationFunction
     if function in BUILT_IN:
-        found: ValidationFunction = getattr(validation_functions, function)
+        found = getattr(validation_functions, function)
         return found
     place = _place(function, base)
     module = _module(function, place.path, _source(function, place.path))
     if not hasattr(module, place.name):
         raise RecipeError(f"{function}: {place.path} has no {place.name}; {_there(module, place.name)}")
-    candidate = getattr(module, place.name)
+    candidate: Any = getattr(module, place.name)
     if not callable(candidate):
         raise RecipeError(
             f"{function}: {place.name} is no function but {candidate!r:.60}; {_there(module, place.name)}"
         )
     _check_arguments(function, candidate)
-    return candidate  # type: ignore[no-any-return]
+    found = candidate
+    return found
 
 
 def source_hash(function: str, base: Path) -> str:
@@ -94,7 +96,7 @@ def values(function: ValidationFunction, label: str, model: Any, items: Sequence
     """
     try:
         given = function(model, tuple(items))
-        if inspect.isgenerator(given):
+        if isinstance(given, Iterator):
             given = list(given)
     except QuantcurveError as error:
         raise _labelled(label, error) from error
@@ -151,12 +153,13 @@ def _checked(label: str, given: Any, items: Sequence[Item]) -> list[float]:
         if inspect.iscoroutine(given):
             given.close()
         raise RecipeError(f"{where} gave a {type(given).__name__} ({given!r:.60}); {VALUES_WANTED}, in a list")
-    if np.ndim(given) == 0 if isinstance(given, np.generic | np.ndarray) else not isinstance(given, Iterable):
+    try:
+        found = list(given)
+    except TypeError as error:  # of a number, and of an array without an axis
         raise RecipeError(
             f"{where} gave a single {type(given).__name__} ({given!r:.60}); {VALUES_WANTED}, a mean is not enough: "
             "differences from the reference are paired item by item"
-        )
-    found = list(given)
+        ) from error
     if len(found) != len(items):
         raise RecipeError(f"{where} gave {len(found)} values for {len(items)} items; {VALUES_WANTED}, in their order")
     return [_number(where, value, item) for value, item in zip(found, items, strict=True)]

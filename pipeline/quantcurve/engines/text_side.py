@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,21 +32,12 @@ class TextSide:
         Raises:
             ModelFileError: there is none, or none that the tokenizers library reads.
         """
-        from tokenizers import Tokenizer
-
         file = self.path / TOKENIZER
         if not file.is_file():
             raise ModelFileError(
                 f"{self.path}: no {TOKENIZER}; validation functions that give the model texts need it beside the IR"
             )
-        try:
-            found = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises Exception itself
-            reason = printable(str(error).strip(), 160)
-            raise ModelFileError(f"{file}: the tokenizers library cannot read it: {reason}") from error
-        found.no_truncation()
-        found.no_padding()
-        return found
+        return _tokenizer(file, file.stat().st_mtime_ns)
 
     @cached_property
     def prefix(self) -> list[int]:
@@ -151,3 +142,18 @@ class TextSide:
         except (OSError, ValueError) as error:
             raise ModelFileError(f"{file}: cannot be read as JSON: {error}") from error
         return found if isinstance(found, dict) else {}
+
+
+@lru_cache(1)
+def _tokenizer(file: Path, changed_ns: int) -> Tokenizer:
+    """Models that are judged one after the other have the same one."""
+    from tokenizers import Tokenizer
+
+    try:
+        found = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises Exception itself
+        reason = printable(str(error).strip(), 160)
+        raise ModelFileError(f"{file}: the tokenizers library cannot read it: {reason}") from error
+    found.no_truncation()
+    found.no_padding()
+    return found

@@ -79,7 +79,7 @@ class OpenModel(LanguageModel):
 
     def log_likelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See LanguageModel.log_likelihood."""
-        sequences, targets = [], []
+        sequences, targets = list[_Sequence](), list[Tokens]()
         for i, (context, continuation) in enumerate(pairs):
             whole, begin = self.text.encode_pair(context, continuation)
             if not continuation or len(whole) <= begin:
