@@ -159,10 +159,8 @@ def test_nncfs_own_revert_is_wrong_under_smooth_quant(
     from nncf.quantization.algorithms.accuracy_control.ranker import Ranker
 
     backend = OVAccuracyControlAlgoBackend()
-    model, original = (
-        nncf_quantised(source, smooth, compress=False),
-        ov.Core().read_model(source / "openvino_model.xml"),
-    )
+    model = nncf_quantised(source, smooth, compress=False)
+    original = ov.Core().read_model(source / "openvino_model.xml")
     graph = build_graph(model)
     QuantizationAccuracyRestorer._collect_original_biases_and_weights(build_graph(original), graph, original, backend)
     for group in Ranker(1, nncf.Dataset([]), backend, None).find_groups_of_quantizers_to_rank(graph):
@@ -276,9 +274,8 @@ def biased(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     rng, root = np.random.default_rng(0), tmp_path_factory.mktemp("biased")
 
     def linear(x: Any, name: str) -> Any:
-        weights = ops.constant(
-            rng.normal(0.05, 0.3, (BIAS_WIDTH, BIAS_WIDTH)).astype(np.float32), name=f"{name}.weight"
-        )
+        square = rng.normal(0.05, 0.3, (BIAS_WIDTH, BIAS_WIDTH)).astype(np.float32)
+        weights = ops.constant(square, name=f"{name}.weight")
         bias = ops.constant(rng.uniform(0.5, 1, (1, 1, BIAS_WIDTH)).astype(np.float32), name=f"{name}.bias")
         product = ops.matmul(x, weights, False, True, name=f"__module.{name}/aten::linear/MatMul")
         return ops.add(product, bias, name=f"__module.{name}/aten::linear/Add")

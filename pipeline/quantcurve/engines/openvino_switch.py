@@ -20,6 +20,7 @@ from openvino import opset15 as ops
 
 from quantcurve.engines.base import Floats, OpenVinoConfig, Tokens
 from quantcurve.engines.openvino_child import first_line, last_positions, properties, vocabulary_of
+from quantcurve.engines.openvino_compress import unpin_cache
 from quantcurve.engines.openvino_effective import read_back
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL
@@ -69,6 +70,7 @@ class SwitchedRunner:
             add_switches(graph, of_numbers(groups, switchable), original)
         self.vocabulary = vocabulary_of(quantised, graph)
         last_positions(graph)
+        unpin_cache(graph)
         self._inputs = input_names(graph) - {SWITCH}
         self._switch = np.zeros(len(self._place), np.bool_)
         core = ov.Core()

@@ -7,7 +7,7 @@ from what stands between its stored constant and its product.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from openvino.passes import ConstantFolding, Manager
 
 from quantcurve.engines.base import Floats, OpenVinoConfig, Tokens
 from quantcurve.engines.openvino_child import first_line, last_positions, vocabulary_of
-from quantcurve.engines.openvino_compress import refusals
+from quantcurve.engines.openvino_compress import refusals, unpin_cache
 from quantcurve.engines.openvino_effective import read_back
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights, constants
 from quantcurve.engines.openvino_layers import Layer, layers
 from quantcurve.engines.openvino_switch import float_properties, run
+from quantcurve.engines.quantizer_groups import is_stored
 from quantcurve.errors import BackendError
 
 FLOAT = "float"
@@ -59,9 +60,11 @@ class SwapRunner:
         self._layers = {layer.constant: layer for layer in reversed(layers(source))}
         self._graphs = {name: by_name(read(folder)) for name, folder in forms.items()}
         graph = read(source)
-        self._names, self._held = _weights_as_inputs(graph, self._layers)
+        self._source = by_name(graph)  # keeps alive what the tensors of FLOAT are views of
+        self._names, self._held = _weights_as_inputs(graph, self._source, self._layers)
         self.vocabulary = vocabulary_of(source, graph)
         last_positions(graph)
+        unpin_cache(graph)
         self._inputs = input_names(graph) - set(self._names.values())
         core = ov.Core()
         try:
@@ -118,6 +121,9 @@ class SwapRunner:
 def matches(source: Path, folder: Path) -> bool:
     """Whether the layers of a compressed IR can be swapped with those of the float IR it was made from, one by one.
 
+    AWQ may leave no trace in the graph, and the file tells of the last call of NNCF alone, which is that of a layer
+    rule where a variant has some: refuse variants with an option of MOVES_SCALES before.
+
     Raises:
         ModelFileError: a graph is missing or is no IR.
     """
@@ -172,9 +178,10 @@ def by_name(graph: Any) -> dict[str, Any]:
     return {op.get_friendly_name(): op for op in graph.get_ops()}
 
 
-def _weights_as_inputs(graph: Any, found: Mapping[str, Layer]) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+def _weights_as_inputs(
+    graph: Any, nodes: Mapping[str, Any], found: Iterable[str]
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """Put inputs in place of the weights of all layers: their names, and the tensors that were there, as FLOAT."""
-    nodes = by_name(graph)
     names, tensors = {}, {}
     for number, name in enumerate(found):
         constant = nodes[name]
@@ -186,7 +193,7 @@ def _weights_as_inputs(graph: Any, found: Mapping[str, Layer]) -> tuple[dict[str
         for consumer in constant.output(0).get_target_inputs():
             consumer.replace_source_output(parameter.output(0))
         graph.add_parameters([parameter])
-        tensors[name] = {FLOAT: ov.Tensor(constant.get_tensor_view())}
+        tensors[name] = {FLOAT: constant.get_tensor_view()}
     graph.validate_nodes_and_infer_types()
     return names, tensors
 
@@ -202,7 +209,7 @@ def dequantised(nodes: Mapping[str, Any], layer: Layer) -> Floats:
         BackendError: OpenVINO does not turn this format into floats.
     """
     op = nodes[layer.node]
-    port = 0 if layer.embedding else next(p for p in (1, 0) if _only_constants(op.input_value(p)))
+    port = 0 if layer.embedding else next(p for p in (1, 0) if is_stored(op.input_value(p)))
     model = ov.Model([ops.result(_as_float(op.input_value(port)))], [], "weights")
     manager = Manager()
     manager.register_pass(ConstantFolding())
@@ -212,13 +219,6 @@ def dequantised(nodes: Mapping[str, Any], layer: Layer) -> Floats:
         raise BackendError(f"{layer.constant}: OpenVINO does not turn these weights into floats: {folded}")
     weights: Floats = np.array(folded.data, np.float32)
     return weights.reshape(layer.weights.shape)
-
-
-def _only_constants(output: Any) -> bool:
-    node = output.get_node()
-    if node.get_type_name() == "Constant":
-        return True
-    return bool(node.inputs()) and all(_only_constants(port.get_source_output()) for port in node.inputs())
 
 
 def _as_float(output: Any) -> Any:

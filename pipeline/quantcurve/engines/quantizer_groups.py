@@ -17,6 +17,7 @@ from nncf.openvino.graph.model_utils import remove_friendly_name_duplicates
 from nncf.quantization.algorithms.accuracy_control.openvino_backend import OVAccuracyControlAlgoBackend
 from nncf.quantization.algorithms.accuracy_control.ranker import Ranker
 
+from quantcurve.engines.openvino_layers import DECOMPRESSION
 from quantcurve.errors import BackendError
 from quantcurve.records import Frozen
 
@@ -24,7 +25,7 @@ FILE = "groups.json"
 QUANTIZER = "FakeQuantize"
 PRODUCTS = frozenset({"MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData"})
 WITH_WEIGHTS = PRODUCTS | {"Gather"}
-BEFORE_WEIGHTS = frozenset({QUANTIZER, "Convert", "Subtract", "Multiply", "Reshape"})
+BEFORE_WEIGHTS = DECOMPRESSION | {QUANTIZER}
 """Operations between stored weights and what they are for."""
 MODULE = "__module."
 """What optimum-intel's export begins the name of an operation with."""
@@ -60,7 +61,7 @@ class Groups(Frozen):
 
 def find(model: Any) -> Groups:
     """Groups of an uncompressed quantised graph, as it was read from its file: saving may change names."""
-    operations = {op.get_friendly_name(): op for op in remove_friendly_name_duplicates(model).get_ops()}
+    operations = {op.get_friendly_name(): op for op in remove_friendly_name_duplicates(model).get_ordered_ops()}
     place = {name: number for number, name in enumerate(operations)}
     ranker = Ranker(1, nncf.Dataset([]), OVAccuracyControlAlgoBackend(), None)
     found = []
@@ -112,9 +113,15 @@ def _multiply_accumulates(op: Any) -> int:
 def _weights_shape(op: Any) -> tuple[int, ...]:
     """Empty: its inputs are all activations."""
     for port in (1, 0):
-        node = op.input_value(port).get_node()
-        while node.get_type_name() in BEFORE_WEIGHTS:
-            node = node.input_value(0).get_node()
-        if node.get_type_name() == "Constant" and len(op.input_value(port).get_partial_shape()) > 1:
-            return tuple(int(d) for d in op.input_value(port).get_shape())
+        if is_stored(value := op.input_value(port)) and len(value.get_shape()) > 1:
+            return tuple(int(d) for d in value.get_shape())
     return ()
+
+
+def is_stored(value: Any) -> bool:
+    """Whether an output is made of constants alone, as stored weights are."""
+    node = value.get_node()
+    if node.get_type_name() == "Constant":
+        return True
+    inputs = [port.get_source_output() for port in node.inputs()]
+    return node.get_type_name() in BEFORE_WEIGHTS and all(is_stored(source) for source in inputs)
