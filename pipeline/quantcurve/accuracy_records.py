@@ -77,8 +77,8 @@ class ControlResult(Frozen):
     operations: int
     """Quantised operations of the plain variant."""
     restored_share: float
-    """Of all multiplications by weights, those that are not quantised any more; 0 to 1. Of compressed weights: share of
-    the weights that were restored."""
+    """How much of `share_of` is not quantised any more, or has more bits; 0 to 1."""
+    share_of: Literal["multiplications by weights", "compressed weights"]
     validations: int
     """Sets of layers that were validated, on some items or all."""
     item_evaluations: int

@@ -49,7 +49,7 @@ def details(control: ControlResult) -> list[str]:
         f"on the {control.items} items of the search {control.search_drop:.4g}, {control.search_plain_drop:.4g} "
         f"without restoring; the reference has {control.reference_mean:.4g} on the held-out ones",
         f"{len(control.restored)} of {control.groups} groups restored ({control.restored_operations} of "
-        f"{control.operations} operations, {share} of the multiplications or weights)",
+        f"{control.operations} operations, {share} of the {control.share_of})",
         f"{control.validations} sets of layers validated on {control.item_evaluations} items in all; "
         f"{seconds.total:.0f} s: {seconds.validation:.0f} s validation, {seconds.compilation:.0f} s compilation, "
         f"{seconds.rest:.0f} s the rest; ranking: {control.ranking}",

@@ -28,6 +28,7 @@ from quantcurve.session import Event, Session
 from quantcurve.stages.accuracy_control import STAGE, Controlled, JournalInputs, config_of
 from quantcurve.stages.control_trials import Built, Quick, Spent
 from quantcurve.stages.restorable import Account, Quantizers, Weights
+from quantcurve.weight_formats import STATIC
 
 
 class Found(NamedTuple):
@@ -168,6 +169,7 @@ def result(task: Controlled, found: Found) -> ControlResult:
         layers=found.account.layers,
         operations=found.account.operations,
         restored_share=found.account.share,
+        share_of="multiplications by weights" if task.entry.weights in STATIC else "compressed weights",
         validations=sum(s.sets for s in found.spent),
         item_evaluations=sum(s.items for s in found.spent),
         seconds=ControlSeconds(
