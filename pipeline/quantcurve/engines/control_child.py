@@ -30,6 +30,9 @@ from quantcurve.validation import ValidationFunction
 if TYPE_CHECKING:
     from quantcurve.engines.accuracy_outcome import Outcome, Settings
 
+CHECKED_ITEMS = 8
+"""On which a function is tried several times."""
+
 _judge: Judge | None = None
 _function: ValidationFunction | None = None
 _runner: Runner | None = None
@@ -46,9 +49,9 @@ def judge_by(judge: Judge) -> None:
     _judge = judge
 
 
-def reference_values(source: Path, config: OpenVinoConfig, searched: int) -> list[float]:
-    """Values of the float reference on all items, once it is shown on the first `searched` that they are always the
-    same; its logits are kept.
+def reference_values(source: Path, config: OpenVinoConfig) -> list[float]:
+    """Values of the float reference on all items, once it is shown on the first ones that they are always the same; its
+    logits are kept.
 
     Raises:
         RecipeError: the function failed, or gives other values at another time, in another order or one by one.
@@ -59,8 +62,9 @@ def reference_values(source: Path, config: OpenVinoConfig, searched: int) -> lis
     if judge.scratch:
         openvino_child.score(np.stack([item.tokens for item in judge.items]), None, judge.scratch)
     with closing(_model(_open_runner())) as model:
-        found = validation_loading.check_deterministic(function, judge.function, model, judge.items[:searched])
-        return found + validation_loading.values(function, judge.function, model, judge.items[searched:])
+        found = validation_loading.check_deterministic(function, judge.function, model, judge.items[:CHECKED_ITEMS])
+        rest = judge.items[CHECKED_ITEMS:]
+        return found + (validation_loading.values(function, judge.function, model, rest) if rest else [])
 
 
 def open_folder(folder: Path, config: OpenVinoConfig) -> OpenVinoEffective:

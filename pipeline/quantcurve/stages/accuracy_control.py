@@ -92,7 +92,7 @@ class References:
         config = config_of(OpenVinoRuntime(execution="accuracy"), prepared, self.session)
         with Child(f"reference-{prepared.validation.name}", self.session.log("accuracy_control")) as child:
             child.call(control_child.judge_by, judge)
-            found = child.call(control_child.reference_values, self.source, config, len(prepared.items.search))
+            found = child.call(control_child.reference_values, self.source, config)
         return ReferenceValues(np.array(found), judge)
 
 

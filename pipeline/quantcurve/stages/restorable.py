@@ -87,6 +87,9 @@ class Quantizers:
         """See control_trials.Restorable."""
         from quantcurve.engines import openvino_revert
 
+        if len(restored) == len(self.groups):
+            child.call(openvino_revert.build_float, self.source, folder)
+            return
         child.call(openvino_revert.build, self._quantised.folder, self.source, folder, sorted(restored))
 
     def numbers(self, operations: Sequence[str]) -> tuple[int, ...]:
