@@ -107,7 +107,8 @@ def _layer(op: Any) -> str:
 
 
 def _multiply_accumulates(op: Any) -> int:
-    return prod(_weights_shape(op)) if op.get_type_name() in PRODUCTS else 0
+    shape = _weights_shape(op) if op.get_type_name() in PRODUCTS else ()
+    return prod(shape) if shape else 0
 
 
 def _weights_shape(op: Any) -> tuple[int, ...]:
