@@ -240,7 +240,8 @@ def _as_float(output: Any) -> Any:
     if kind == "Multiply":
         return ops.multiply(_as_float(first), _as_float(others[0])).output(0)
     if kind == "Gather":
-        return ops.gather(_as_float(first), *others).output(0)
+        indices = ops.convert(others[0], np.int32)  # OpenVINO does not fold a Gather by 4-bit indices
+        return ops.gather(_as_float(first), indices, others[1]).output(0)
     if kind == "Reshape":
         return ops.reshape(_as_float(first), others[0], special_zero=node.get_attributes()["special_zero"]).output(0)
     raise BackendError(f"{node.get_friendly_name()}: a {kind} between stored weights and their product")

@@ -107,13 +107,14 @@ def _layer(op: Any) -> str:
 
 
 def _multiply_accumulates(op: Any) -> int:
-    return prod(_weights_shape(op)) if op.get_type_name() in PRODUCTS else 0
+    shape = _weights_shape(op) if op.get_type_name() in PRODUCTS else ()
+    return prod(shape) if shape else 0
 
 
 def _weights_shape(op: Any) -> tuple[int, ...]:
-    """Empty: its inputs are all activations."""
+    """Empty: its inputs are all activations, or vectors, as the frequencies of rotary positions are."""
     for port in (1, 0):
-        if is_stored(value := op.input_value(port)) and len(value.get_shape()) > 1:
+        if is_stored(value := op.input_value(port)) and sum(d > 1 for d in value.get_shape()) > 1:
             return tuple(int(d) for d in value.get_shape())
     return ()
 
