@@ -1,7 +1,13 @@
 """What a variant loses, from values of the same items: an interval, and an early decision against a budget.
 
-tests/test_paired.py simulates the coverage of the intervals and the share of wrong decisions, for normal and skewed
-differences and for right and wrong answers.
+Wrong decisions of `decided` at alpha = 0.001, with a look after every four of 32 or 64 items, and the budget where it is
+hardest, at the expected mean, so that what all items say is a toss (1,500 searches each): normal differences, and right
+and wrong answers (15 % lost and 5 % won; 5 % lost), none; lognormal ones of s = 0.5 (skewness 1.8) 0.003; of s = 1
+(skewness 6) 0.015 and 0.033. Without UNSEEN and from four items on: 0 to 0.003; 0.006 and 0.013; 0.04 and 0.06. One
+standard deviation away from the expected mean none was wrong, and about half of 32 items or a third of 64 were enough
+(rare losses: 0.8 and 0.5).
+
+tests/test_paired.py simulates this and the coverage of the intervals.
 """
 
 from __future__ import annotations
@@ -18,8 +24,11 @@ from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.statistics import LEVEL
 
 MIN_ITEMS = 2
-MIN_LOOK = 4
+MIN_LOOK = 8
 """Items before which nothing is decided."""
+UNSEEN = 2
+"""Items as far from the mean as the farthest seen that are added to the variance before a decision: those that lose much
+are few, and the first items may have none of them."""
 
 Values = Sequence[float] | npt.NDArray[np.float64]
 
@@ -76,9 +85,9 @@ def decided(differences: Values, total: int, budget: float, alpha: float = 0.001
     """Whether the mean difference over all items will be within a budget, from the first items in random order.
 
     The rest's mean is predicted from the n seen, with mean m and standard deviation s, by a t interval,
-    m +- t s sqrt(1 / n + 1 / (total - n)) (Hahn & Meeker 1991, "Statistical Intervals", section 4.7: of the mean of
-    future observations); the mean over all is (n m + (total - n) rest) / total. Decided where the whole interval at
-    1 - 2 alpha is on one side; None: not yet.
+    m +- t s sqrt(1 / n + 1 / (total - n)) with n - 1 degrees of freedom, as of the mean of future observations; the mean
+    over all is (n m + (total - n) rest) / total. Decided where the whole interval at 1 - 2 alpha is on one side; None:
+    not yet. UNSEEN is our own addition.
 
     Args:
         differences: (n,), reference minus variant.
@@ -96,9 +105,10 @@ def decided(differences: Values, total: int, budget: float, alpha: float = 0.001
     mean = float(x.mean())
     if n == total:
         return "pass" if mean <= budget else "fail"
-    spread = float(x.std(ddof=1)) if n >= MIN_LOOK else 0.0
-    if spread == 0:
+    away = np.abs(x - mean)
+    if n < MIN_LOOK or x.min() == x.max():
         return None
+    spread = math.sqrt(float((away**2).sum() + UNSEEN * away.max() ** 2) / (n - 1))
     rest = total - n
     half = float(stdtrit(n - 1, 1 - alpha)) * spread * math.sqrt(1 / n + 1 / rest) * rest / total
     if mean + half <= budget:
