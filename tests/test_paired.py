@@ -136,7 +136,7 @@ def test_all_items_decide_exactly():
 
 
 def test_nothing_is_decided_from_too_little():
-    assert decided([0.0, 1e-9, 0.0], 100, 5.0) is None
+    assert decided([0.0, 1e-9, 0.0, 1e-9, 0.0, 1e-9, 0.0], 100, 5.0) is None
     assert decided([0.0] * 50, 100, 5.0) is None
     for bad in ([], [0.0] * 4, [float("nan")]):
         with pytest.raises(ValueError, match="differences of 3 items"):

@@ -158,9 +158,9 @@ def test_spaces_before_the_border_belong_to_the_continuation(model: OpenModel):
     assert spaced == plain
 
 
-def test_a_prompt_of_nothing_is_a_token_that_begins_texts(model: OpenModel):
+def test_a_prompt_of_nothing_is_the_end_token_where_no_token_begins_texts(model: OpenModel):
     (found,) = model.log_likelihood([("", "the")])
-    ids = [1, *model.text.encode("the")]
+    ids = [2, *model.text.encode("the")]
     rows = log_softmax(model.runner.forward(np.array([ids], np.int32), 0, len(ids))[0])
     assert found.nats == pytest.approx(rows[np.arange(len(ids) - 1), ids[1:]].sum(), rel=1e-4)
 

@@ -80,7 +80,9 @@ def windows(validation: Validation, texts: Sequence[TextWindows], used: Sequence
     length = max(1, min(OVERLAP_TOKENS, table.shape[1] // 2 - 1))  # a window's first token may be BOS in its place
     runs = _runs(table, length)
     taken = [np.unique(_runs(part, length)) for part in used]
-    leaking = np.isin(runs, np.unique(np.concatenate(taken))).any(axis=1) if taken else np.zeros(len(table), bool)
+    leaking = np.zeros(len(table), np.bool_)
+    if taken:
+        leaking |= np.isin(runs, np.concatenate(taken)).any(axis=1)
     rng = np.random.default_rng(seed)
     order = list(_in_turn(texts, leaking, rng))
     wanted = validation.items + validation.held_out

@@ -32,7 +32,7 @@ SHORTEST = 3
 class _Sequence(NamedTuple):
     """Token ids whose logits are wanted from position `first` on."""
 
-    index: int
+    place: int
     ids: Tokens
     first: int
 
@@ -69,7 +69,7 @@ class OpenModel(LanguageModel):
         sequences = [_Sequence(i, self._window(item), len(item.tokens) // 2) for i, item in enumerate(items)]
         found: dict[int, TokenScores] = {}
         for sequence, logits in self._tails(sequences):
-            found[sequence.index] = self._scored(items[sequence.index], logits[:-1])
+            found[sequence.place] = self._scored(items[sequence.place], logits[:-1])
         return [found[i] for i in range(len(items))]
 
     def reference_top1(self, items: Sequence[Item]) -> list[Tokens]:
@@ -89,7 +89,7 @@ class OpenModel(LanguageModel):
             ids = np.array(whole, np.int32)
             sequences.append(_Sequence(i, ids[:-1], begin - 1))
             targets.append(ids[begin:])
-        found = {s.index: self._likelihood(logits, targets[s.index]) for s, logits in self._tails(sequences)}
+        found = {s.place: self._likelihood(logits, targets[s.place]) for s, logits in self._tails(sequences)}
         return [found[i] for i in range(len(pairs))]
 
     def generate(self, prompts: Sequence[str], max_tokens: int = 64, stop: Sequence[str] = ()) -> list[str]:
@@ -206,7 +206,7 @@ class OpenModel(LanguageModel):
 def _batches(sequences: Sequence[_Sequence], one_pass: bool) -> Iterator[list[_Sequence]]:
     """Sequences of about the same length together; of the very same first position where that divides the passes."""
     batch: list[_Sequence] = []
-    for sequence in sorted(sequences, key=lambda s: (0 if one_pass else s.first, len(s.ids), s.index)):
+    for sequence in sorted(sequences, key=lambda s: (0 if one_pass else s.first, len(s.ids), s.place)):
         split = bool(batch) and not one_pass and sequence.first != batch[0].first
         if split or (batch and (len(batch) + 1) * len(sequence.ids) > BATCH_TOKENS):
             yield batch
