@@ -103,7 +103,11 @@ def test_wherever_the_last_line_is_torn_the_others_hold_and_the_next_is_whole(pa
     [
         *(b"\0" * 300, b"\xff\xfe garbled", b"", b"[]", b"3", b"null", b"{}", b'{"model": "a"}', b"[" * 100_000),
         *(b'{"model": "a", "values": {"1": NaN}}', b'{"model": "a", "values": {"x": 1.0}}'),
-        *(b'{"model": "a", "values": {"1": "2"}}', b'{"model": 3, "values": {"1": 1.0}}', b'{"model": "a", "values": 1}'),
+        *(
+            b'{"model": "a", "values": {"1": "2"}}',
+            b'{"model": 3, "values": {"1": 1.0}}',
+            b'{"model": "a", "values": 1}',
+        ),
     ],
     ids=range(14),
 )

@@ -59,7 +59,9 @@ class GraphRunner(Runner):
         try:
             self._request.infer(feed(self.path, self._names, tokens, past, positions), share_inputs=True)
         except RuntimeError as error:
-            raise BackendError(f"{self.path}: OpenVINO failed on {tokens.shape[1]} tokens: {first_line(error)}") from error
+            raise BackendError(
+                f"{self.path}: OpenVINO failed on {tokens.shape[1]} tokens: {first_line(error)}"
+            ) from error
         found: Floats = self._request.get_tensor("logits").data
         return found[:, -positions:]
 
