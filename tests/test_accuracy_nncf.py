@@ -46,7 +46,7 @@ class Judge:
         return [-divergence(self.reference[n], scored(runner, self.windows[n])) for n in item_numbers]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Of a judge's own."""
 
 
@@ -189,9 +189,7 @@ def test_nncf_alone_breaks_a_smoothed_model_and_calls_it_done(ir: Path, calibrat
     assert np.mean([divergence(judge.reference[n], scored(runner, judge.windows[n])) for n in ITEMS]) > 1e-2
 
 
-def test_success_on_the_last_group_is_success(
-    control: Control, ir: Path, calibration: Tokens, judge: Judge
-) -> None:
+def test_success_on_the_last_group_is_success(control: Control, ir: Path, calibration: Tokens, judge: Judge) -> None:
     """NNCF calls it a failure."""
     smoothing_off = nncf.AdvancedQuantizationParameters(
         smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1)
@@ -283,14 +281,14 @@ def test_a_group_needs_no_second_validation_of_what_it_was_ranked_on(control: Co
 
 @pytest.mark.parametrize("call", [0, 1, 2, 5])
 def test_what_a_judge_raises_gets_out_as_it_is(control: Control, judge: Judge, call: int) -> None:
-    error = Stopped("of the user's own")
+    error = StoppedError("of the user's own")
 
     def stop() -> None:
         if len(judge.calls) == call:
             raise error
 
     judge.before = stop
-    with pytest.raises(Stopped) as caught:
+    with pytest.raises(StoppedError) as caught:
         control()
     assert caught.value is error
     assert len(judge.calls) == call
@@ -300,7 +298,7 @@ def test_nncf_alone_takes_an_error_for_tensors(ir: Path, calibration: Tokens, ju
     from nncf.quantization.algorithms.accuracy_control.evaluator import Evaluator
 
     def validate(compiled: Any, numbers: Any) -> Any:
-        raise Stopped("of the user's own")
+        raise StoppedError("of the user's own")
 
     assert Evaluator.determine_mode(_Any(), nncf.Dataset(list(ITEMS)), validate) is False
 
@@ -372,16 +370,17 @@ def test_an_interrupted_search_goes_on_from_the_last_validation(control: Control
     needed = len(judge.calls)
     control.journal.unlink()
     judge.calls.clear()
-    at = 0
+    places = [3, 5]
 
     def stop() -> None:
-        if len(judge.calls) == at:
-            raise Stopped
+        if len(judge.calls) in places:
+            raise StoppedError
 
     judge.before = stop
-    for at in (3, 5):
-        with pytest.raises(Stopped):
+    while places:
+        with pytest.raises(StoppedError):
             control(max_iterations=2)
+        places.remove(len(judge.calls))
     judge.before = lambda: None
     resumed = control(max_iterations=2)
     assert len(judge.calls) == needed
