@@ -140,7 +140,7 @@ class Search:
 
 @contextlib.contextmanager
 def prepared_here() -> Iterator[None]:
-    """Have NNCF take Prepared. It looks the class up each time that it prepares a model (evaluator.py, prepare_model)."""
+    """Have NNCF take Prepared; it looks the class up whenever it prepares a model (evaluator.py, prepare_model)."""
     original = openvino_backend.OVPreparedModel
     openvino_backend.OVPreparedModel = Prepared
     try:
