@@ -36,7 +36,8 @@ from quantcurve.engines.accuracy_outcome import Outcome, Settings, Step
 from quantcurve.engines.base import Tokens
 from quantcurve.engines.openvino_accuracy_search import OutOfTime, Raised, Search, mean_of, prepared_here
 from quantcurve.engines.openvino_child import require_device
-from quantcurve.engines.openvino_compress import _dataset, _refusals, unpin_cache
+from quantcurve.engines.openvino_compress import dataset_of
+from quantcurve.engines.openvino_graphs import refusals, unpin_cache
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.engines.openvino_judged import Judge, Judged, key_of, quantizers
 from quantcurve.engines.openvino_layers import layers, rule_of_constant
@@ -69,7 +70,7 @@ def run(
     began = time.monotonic()
     require_device(settings.config.runtime.device)
     check_weights(source)
-    with _refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
+    with refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
         model = remove_friendly_name_duplicates(ov.Core().read_model(source / MODEL))
     unpin_cache(model)
     search = Search(Judged(source, judge, settings.config, settings.journal), model, settings, began)
@@ -82,13 +83,13 @@ def run(
 
 def _searched(search: Search, model: Any, source: Path, variant: OpenVinoVariant, windows: Tokens) -> bool:
     """Let NNCF search; whether it was stopped for lack of time."""
-    dataset = _dataset(model, source, windows)
+    dataset = dataset_of(model, source, windows)
     search.initial = model
     if variant.smooth_quant is not False:
-        with _refusals(f"{variant.label}: NNCF cannot smooth it"):
+        with refusals(f"{variant.label}: NNCF cannot smooth it"):
             search.initial = smoothed(model, dataset, len(windows))
     arguments = _arguments(search.settings, variant, _ignored(source, variant), len(windows))
-    with _refusals(f"{variant.label}: NNCF's accuracy control failed"), prepared_here():
+    with refusals(f"{variant.label}: NNCF's accuracy control failed"), prepared_here():
         try:
             nncf.quantize_with_accuracy_control(search.initial, dataset, search.items, search.validation, **arguments)
         except Raised as raised:
@@ -128,7 +129,7 @@ def _ignored(source: Path, variant: OpenVinoVariant) -> list[str]:
 def _written(search: Search, target: Path, variant: OpenVinoVariant) -> float:
     """Write the best graph, its weights as integers; the mean that the file has when it is read again."""
     names = quantizers(search.best)
-    with _refusals(f"{variant.label}: the IR cannot be written"):
+    with refusals(f"{variant.label}: the IR cannot be written"):
         compress_quantize_weights_transformation(search.best)
         ov.save_model(search.best, target / MODEL, compress_to_fp16=False)
     written = ov.Core().read_model(target / MODEL)

@@ -10,7 +10,6 @@ calibration set's hash, and it is taken out of the graph.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,10 +23,10 @@ from nncf.quantization.statistics_caching import cache_weight_compression_statis
 from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
 from quantcurve.engines.base import Tokens
+from quantcurve.engines.openvino_graphs import refusals, unpin_cache
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.engines.openvino_layers import Layer, layers, rule_of_constant
-from quantcurve.errors import BackendError, QuantcurveError
 from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
 from quantcurve.weight_formats import INT8, METHODS, UNCOMPRESSED
 
@@ -47,7 +46,6 @@ WEIGHTED = frozenset({"MatMul", "Gather", "Convolution", "GroupConvolution"})
 LOG_COLUMNS = "120"
 """Width of what NNCF prints, whatever the terminal is: stages.ir_check reads it."""
 ADVANCED = ["nncf", "weight_compression", "advanced_parameters"]
-CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
 class Calibrated(NamedTuple):
@@ -109,17 +107,6 @@ def compress(
         ov.save_model(model, target / MODEL, compress_to_fp16=halve or variant.weights == "F16")
         if is_described(variant) and not variant.layers:
             OVConfig(quantization_config=optimum_configuration(variant, _count(calibrated))).save_pretrained(target)
-
-
-@contextlib.contextmanager
-def refusals(what: str) -> Iterator[None]:
-    """As BackendError: whatever NNCF, optimum-intel and OpenVINO raise: their errors have no class in common."""
-    try:
-        yield
-    except QuantcurveError:
-        raise
-    except Exception as error:
-        raise BackendError(f"{what}: {str(error).strip() or type(error).__name__}") from error
 
 
 def _compressed(model: Any, source: Path, variant: OpenVinoVariant, calibrated: Calibrated | None) -> Any:
@@ -255,12 +242,3 @@ def _advanced(variant: OpenVinoVariant, samples: int | None) -> nncf.AdvancedCom
         group_size_fallback_mode=nncf.GroupSizeFallbackMode(variant.group_size_fallback),
         gptq_params=nncf.AdvancedGPTQParameters(subset_size=samples) if samples else nncf.AdvancedGPTQParameters(),
     )
-
-
-def unpin_cache(model: Any) -> None:
-    """An uncompressed export asks for a float16 KV cache; without that a device takes its own, as optimum-intel leaves
-    it after compression (optimum/intel/openvino/quantization.py, _remove_f16_kv_cache_precision_flag)."""
-    if model.has_rt_info(CACHE_PRECISION):
-        options = model.rt_info["runtime_options"]
-        kept = {name: value.astype(str) for name, value in options.items() if name != CACHE_PRECISION[1]}
-        model.set_rt_info(kept, ["runtime_options"])

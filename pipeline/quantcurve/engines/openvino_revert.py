@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
-from nncf.openvino.graph.model_utils import remove_friendly_name_duplicates
 from openvino._offline_transformations import compress_quantize_weights_transformation
 
 from quantcurve.engines import quantizer_groups
-from quantcurve.engines.openvino_compress import refusals, unpin_cache
-from quantcurve.engines.openvino_ir import MODEL, check_weights
+from quantcurve.engines.openvino_graphs import read, refusals, unpin_cache
+from quantcurve.engines.openvino_ir import MODEL
 from quantcurve.engines.quantizer_groups import Group
 from quantcurve.errors import BackendError
 
@@ -52,6 +51,19 @@ def build(quantised: Path, source: Path, target: Path, numbers: Sequence[int]) -
         ov.save_model(model, target / MODEL, compress_to_fp16=False)
 
 
+def build_float(source: Path, target: Path) -> None:
+    """Write the model with everything in float, as `build` would with all groups.
+
+    Raises:
+        ModelFileError: a file is missing or cut short.
+        BackendError: the IR cannot be written.
+    """
+    model = read(source)
+    unpin_cache(model)
+    with refusals(f"{target / MODEL}: it cannot be written"):
+        ov.save_model(model, target / MODEL, compress_to_fp16=False)
+
+
 def build_in_memory(quantised: Path, source: Path, numbers: Sequence[int]) -> Any:
     """The model that `build` writes."""
     model, original = read(quantised), read(source)
@@ -60,18 +72,6 @@ def build_in_memory(quantised: Path, source: Path, numbers: Sequence[int]) -> An
         compress_quantize_weights_transformation(model)
     unpin_cache(model)
     return model
-
-
-def read(folder: Path) -> Any:
-    """The graph in a folder, with the names that NNCF gives where two operations have the same.
-
-    Raises:
-        ModelFileError: a file is missing or cut short.
-        BackendError: OpenVINO cannot read it.
-    """
-    check_weights(folder)
-    with refusals(f"{folder / MODEL}: OpenVINO cannot read it"):
-        return remove_friendly_name_duplicates(ov.Core().read_model(folder / MODEL))
 
 
 def of_numbers(groups: Sequence[Group], numbers: Sequence[int]) -> list[Group]:

@@ -20,11 +20,11 @@ from openvino import opset15 as ops
 
 from quantcurve.engines.base import Floats, OpenVinoConfig, Tokens
 from quantcurve.engines.openvino_child import first_line, last_positions, properties, vocabulary_of
-from quantcurve.engines.openvino_compress import unpin_cache
 from quantcurve.engines.openvino_effective import read_back
+from quantcurve.engines.openvino_graphs import read, unpin_cache
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL
-from quantcurve.engines.openvino_revert import by_name, corrected_biases, node_of, of_numbers, read, revert
+from quantcurve.engines.openvino_revert import by_name, corrected_biases, node_of, of_numbers, revert
 from quantcurve.engines.quantizer_groups import Group
 from quantcurve.errors import BackendError
 

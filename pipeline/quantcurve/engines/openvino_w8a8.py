@@ -15,9 +15,10 @@ import openvino as ov
 from nncf.openvino.quantization.backend_parameters import BackendParameters
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
 
-from quantcurve.engines import quantizer_groups
+from quantcurve.engines import openvino_groups, quantizer_groups
 from quantcurve.engines.base import Tokens
-from quantcurve.engines.openvino_compress import dataset_of, refusals
+from quantcurve.engines.openvino_compress import dataset_of
+from quantcurve.engines.openvino_graphs import refusals
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.engines.openvino_layers import Layer, layers, rule_of_constant
 from quantcurve.recipe_openvino import OpenVinoVariant
@@ -52,7 +53,7 @@ def quantise_on(
         quantised = nncf.quantize(model, dataset, **arguments(variant, layers(source), samples))
     with refusals(f"{variant.label}: the quantised graph cannot be written"):
         ov.save_model(quantised, target / MODEL, compress_to_fp16=False)
-        quantizer_groups.save(quantizer_groups.find(ov.Core().read_model(target / MODEL)), target)
+        quantizer_groups.save(openvino_groups.find(ov.Core().read_model(target / MODEL)), target)
 
 
 def arguments(variant: OpenVinoVariant, found: Sequence[Layer], samples: int, compress: bool = False) -> dict[str, Any]:

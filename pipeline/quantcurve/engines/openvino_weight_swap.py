@@ -18,13 +18,12 @@ from openvino.passes import ConstantFolding, Manager
 
 from quantcurve.engines.base import Floats, OpenVinoConfig, Tokens
 from quantcurve.engines.openvino_child import first_line, last_positions, vocabulary_of
-from quantcurve.engines.openvino_compress import refusals, unpin_cache
 from quantcurve.engines.openvino_effective import read_back
+from quantcurve.engines.openvino_graphs import is_stored, read, unpin_cache
 from quantcurve.engines.openvino_inputs import feed, input_names
-from quantcurve.engines.openvino_ir import MODEL, check_weights, constants
+from quantcurve.engines.openvino_ir import MODEL, constants
 from quantcurve.engines.openvino_layers import Layer, layers
 from quantcurve.engines.openvino_switch import float_properties, run
-from quantcurve.engines.quantizer_groups import is_stored
 from quantcurve.errors import BackendError
 
 FLOAT = "float"
@@ -159,18 +158,6 @@ def _live(graph: Any) -> set[tuple[str, str]]:
             live.add(op.get_friendly_name())
             found.add((op.get_friendly_name(), op.get_type_name()))
     return found
-
-
-def read(folder: Path) -> Any:
-    """The graph in a folder.
-
-    Raises:
-        ModelFileError: a file is missing or cut short.
-        BackendError: OpenVINO cannot read it.
-    """
-    check_weights(folder)
-    with refusals(f"{folder / MODEL}: OpenVINO cannot read it"):
-        return ov.Core().read_model(folder / MODEL)
 
 
 def by_name(graph: Any) -> dict[str, Any]:
