@@ -1,4 +1,4 @@
-"""Accuracy control from the recipe to the table, on a tiny model: both rankings, compressed weights, users' functions."""
+"""Accuracy control from the recipe to the table, on a tiny model: rankings, compressed weights, users' functions."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def runner_of(folder: Path) -> Any:
 
 def read(folder: Path) -> Any:
     """An IR whose KV cache is left to the device."""
-    from quantcurve.engines.openvino_compress import unpin_cache
+    from quantcurve.engines.openvino_graphs import unpin_cache
 
     model = ov.Core().read_model(folder / "openvino_model.xml")
     unpin_cache(model)
@@ -407,7 +407,7 @@ def test_times_add_up_and_the_trace_tells_when_budgets_were_met(control: Control
 
 
 def test_the_file_has_integers_and_leaves_the_cache_to_the_device(control: Control) -> None:
-    from quantcurve.engines.openvino_compress import CACHE_PRECISION
+    from quantcurve.engines.openvino_graphs import CACHE_PRECISION
 
     control(max_drop=100.0)
     written = ov.Core().read_model(control.target / "openvino_model.xml")

@@ -300,7 +300,8 @@ def biases(model: Any) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def test_a_corrected_bias_is_restored_with_its_layer(biased: tuple[Path, Path]) -> None:
-    from quantcurve.engines.openvino_revert import build_in_memory, read
+    from quantcurve.engines.openvino_graphs import read
+    from quantcurve.engines.openvino_revert import build_in_memory
 
     source, quantised = biased
     before, corrected = biases(read(source)), biases(read(quantised))
@@ -317,7 +318,8 @@ def test_a_corrected_bias_is_restored_with_its_layer(biased: tuple[Path, Path]) 
 
 
 def test_a_corrected_bias_is_switched_with_its_layer(biased: tuple[Path, Path]) -> None:
-    from quantcurve.engines.openvino_revert import build_in_memory, read
+    from quantcurve.engines.openvino_graphs import read
+    from quantcurve.engines.openvino_revert import build_in_memory
     from quantcurve.engines.openvino_switch import SWITCH, add_switches
 
     source, quantised = biased

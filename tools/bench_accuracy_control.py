@@ -288,8 +288,8 @@ def summary(bench: Bench) -> list[str]:
     missed = sum(b.nncf is None for cell in bench.cells for b in cell.budgets)
     words = f"; NNCF did not reach {missed} more in {MOST_SECONDS / 60:.0f} minutes" if missed else ""
     return [
-        f"Wall time of the fast way over NNCF's: {middle:.2f} [{low:.2f}, {high:.2f}] (geometric mean over {len(pairs)} "
-        f"budgets, largest {max(np.exp(logs)):.2f}{words}). Median excess of restored operations: {100 * excess:+.0f} %."
+        f"Wall time of the fast way over NNCF's: {middle:.2f} [{low:.2f}, {high:.2f}], geometric mean over {len(pairs)} "
+        f"budgets (at most {max(np.exp(logs)):.2f}{words}). Median excess of restored operations: {100 * excess:+.0f} %."
     ]
 
 

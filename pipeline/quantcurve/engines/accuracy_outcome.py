@@ -13,8 +13,10 @@ class Settings(Frozen):
     """What an accuracy control is to reach, and on what."""
 
     item_numbers: tuple[int, ...]
+    reference: tuple[float, ...] | None = None
+    """The float reference's values, where it is not to be judged on the configuration that the others are judged on."""
     max_drop: float
-    """Of the mean over the items, absolute, from the float reference's on the same configuration."""
+    """Of the mean over the items, absolute, from the float reference's."""
     ranking_items: int
     """Items that groups are ranked on: those that lose most."""
     max_iterations: int | None = None
@@ -33,8 +35,14 @@ class Step(Frozen):
     seconds: float
     """Since the start."""
     reverted_groups: int
-    reverted_operations: int
+    operations: tuple[str, ...]
+    """That were restored, by the graph's names."""
     mean: float
+
+    @property
+    def reverted_operations(self) -> int:
+        """Their number."""
+        return len(self.operations)
 
 
 class Outcome(Frozen):
@@ -61,6 +69,8 @@ class Outcome(Frozen):
     ranking_validations: int
     inferred: int
     """Validations that needed an inference; the others were in the journal."""
+    judged_items: int
+    """Items in those."""
     validation_s: float
     """Inference and whatever else the judge does."""
     compilation_s: float

@@ -71,9 +71,8 @@ def open_folder(folder: Path, config: OpenVinoConfig) -> OpenVinoEffective:
     """Open an IR as it is deployed, in place of what this process held; see openvino_child.open_model."""
     global _runner
     close()
-    effective = openvino_child.open_model(folder, config)
-    _runner = DeployedRunner(folder, config)
-    return effective
+    _runner = runner = DeployedRunner(folder, config)
+    return runner.effective
 
 
 def open_switched(quantised: Path, source: Path, switchable: Sequence[int], config: OpenVinoConfig) -> None:

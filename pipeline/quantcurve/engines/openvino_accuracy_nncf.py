@@ -186,6 +186,7 @@ def _outcome(
         validations=len(search.whole) + 2,
         ranking_validations=search.ranking_validations,
         inferred=judged.inferred,
+        judged_items=judged.judged_items,
         validation_s=judged.validation_s,
         compilation_s=judged.compilation_s,
         rest_s=time.monotonic() - search.began - judged.validation_s - judged.compilation_s,
@@ -193,7 +194,7 @@ def _outcome(
             Step(
                 seconds=step.seconds,
                 reverted_groups=len(found),
-                reverted_operations=len(_operations(found)),
+                operations=_operations(found),
                 mean=step.mean,
             )
             for step, found in steps

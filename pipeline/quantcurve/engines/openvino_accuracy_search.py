@@ -88,7 +88,7 @@ class Search:
         self.judged = judged
         self.settings = settings
         self.began = began
-        values = judged.values(REFERENCE, reference, settings.item_numbers)
+        values = settings.reference or judged.values(REFERENCE, reference, settings.item_numbers)
         self._reference = dict(zip(settings.item_numbers, values, strict=True))
         self.reference_mean = mean_of(values)
         self.initial: Any = None

@@ -88,6 +88,7 @@ class Judged:
         self.compilation_s = 0.0
         self.inferred = 0
         """Validations that needed an inference."""
+        self.judged_items = 0
 
     def values(self, key: str, graph: Any, item_numbers: Sequence[int]) -> list[float]:
         """Values of items, in their order.
@@ -120,6 +121,7 @@ class Judged:
         finally:
             self.validation_s += time.monotonic() - compiled
         self.inferred += 1
+        self.judged_items += len(item_numbers)
         _check(values, item_numbers)
         return values
 
