@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,8 @@ from quantcurve.weight_formats import STATIC, UNCOMPRESSED, bits
 
 OWN = "own"
 """Form of a layer that is as the variant has it."""
+LEAST_SHARE = 0.01
+"""Of a layer's time, that restoring it costs at least."""
 FLOAT_BITS = 16
 """Of a weight that was restored to a float."""
 
@@ -151,6 +153,8 @@ def _weights(source: Ir, task: Controlled, calibration: Calibration | None, sess
     }
     found = layers(own.path)
     prices = {to: _bytes(found, to) for to in (EXACT, FLOAT)}
+    if task.control.price == "latency":
+        prices = _latencies(found, own.path, forms[EXACT], prices, task, session)
     make = partial(_make, source, own, calibration, session)
     return Weights(source.path, entry, found, forms, prices, make, _floats(task, session)), own.file.content_hash
 
@@ -162,6 +166,31 @@ def _bytes(found: Sequence[Layer], to: str) -> dict[str, float]:
         layer.constant: layer.weights.entries * (exact - bits(layer.format) if to == EXACT else FLOAT_BITS - exact) / 8
         for layer in found
         if layer.format not in UNCOMPRESSED
+    }
+
+
+def _latencies(
+    found: Sequence[Layer],
+    own: Path,
+    exact: Path,
+    by_bytes: Mapping[str, Mapping[str, float]],
+    task: Controlled,
+    session: Session,
+) -> dict[str, dict[str, float]]:
+    """What restoring each layer adds to the time of one token, in seconds, as the device's counters have it. A layer
+    without a counter has its share of the bytes; one that would get faster costs next to nothing."""
+    from quantcurve.engines import layer_times
+
+    deployed = config_of(task.control.runtime or task.entry.as_run, task.prepared, session)
+    with Child(task.entry.label, session.log(task.entry.label)) as child:
+        before = child.call(layer_times.layer_seconds, own, found, deployed)
+        after = child.call(layer_times.layer_seconds, exact, layers(exact), deployed)
+    timed = before.keys() & after.keys()
+    per_byte = sum(after[c] for c in timed) / max(1, sum(layer.weights.size_bytes for layer in layers(exact)))
+    added = {c: max(after[c] - before[c], LEAST_SHARE * after[c]) for c in timed}
+    return {
+        EXACT: {c: added.get(c, bytes_ * per_byte) for c, bytes_ in by_bytes[EXACT].items()},
+        FLOAT: {c: after.get(c, bytes_ * per_byte) for c, bytes_ in by_bytes[FLOAT].items()},
     }
 
 
