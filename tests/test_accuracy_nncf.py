@@ -384,7 +384,7 @@ def test_an_interrupted_search_goes_on_from_the_last_validation(control: Control
     judge.before = lambda: None
     resumed = control(max_iterations=2)
     assert len(judge.calls) == needed
-    times = {"validation_s", "compilation_s", "rest_s", "trace", "inferred"}
+    times = {"validation_s", "compilation_s", "rest_s", "trace", "inferred", "judged_items"}
     assert resumed.model_dump(exclude=times) == whole.model_dump(exclude=times)
     assert [s.mean for s in resumed.trace] == [s.mean for s in whole.trace]
     again = control(max_iterations=2)

@@ -1,4 +1,4 @@
-"""Groups of quantizers that are restored together, as NNCF's accuracy control has them; openvino_groups.py finds them."""
+"""Groups of quantizers that are restored together, as NNCF's accuracy control does it; found by openvino_groups.py."""
 
 from __future__ import annotations
 
