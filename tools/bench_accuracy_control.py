@@ -291,7 +291,8 @@ def summary(bench: Bench) -> list[str]:
         f"{middle:.2f} [{low:.2f}, {high:.2f}], geometric mean of {len(pairs)} budgets, {max(np.exp(logs)):.2f} at most"
     )
     return [
-        f"Wall time of the fast way over NNCF's: {wall}{words}. Median excess of restored operations: {100 * excess:+.0f} %."
+        f"Wall time of the fast way over NNCF's: {wall}{words}. "
+        f"Median excess of restored operations: {100 * excess:+.0f} %."
     ]
 
 

@@ -137,7 +137,7 @@ def _judged(runner: Runner, items: Sequence[int]) -> Judged:
 
 def _model(runner: Runner) -> OpenModel:
     judge, _ = _judging()
-    return OpenModel(runner, judge.scratch, [item.number for item in judge.items])
+    return OpenModel(runner, judge.scratch, [item.number for item in judge.items], judge.texts)
 
 
 def _judging() -> tuple[Judge, ValidationFunction]:

@@ -17,6 +17,8 @@ class Judge(NamedTuple):
     base: Path
     """Folder that a file's name is relative to."""
     items: tuple[Item, ...]
+    texts: Path
+    """Folder with the tokenizer."""
     logits: Path | None
     """Folder of the float reference's, of items that are windows (see base.ReferenceScratch)."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -40,17 +41,20 @@ class _Sequence(NamedTuple):
 class OpenModel(LanguageModel):
     """A model that is open in this process."""
 
-    def __init__(self, runner: Runner, reference: ReferenceScratch | None, numbers: Sequence[int]) -> None:
+    def __init__(
+        self, runner: Runner, reference: ReferenceScratch | None, numbers: Sequence[int], texts: Path | None = None
+    ) -> None:
         """Take over a runner.
 
         Args:
-            runner: of an IR; `runner.path` has the tokenizer.
+            runner: of an IR.
             reference: the float reference's logits of the validation's windows; None: this is the reference, or the
                 items are records.
             numbers: of the items that the rows of `reference` belong to.
+            texts: folder with the tokenizer; None: that of the IR.
         """
         self.runner = runner
-        self.text = TextSide(runner.path)
+        self.text = TextSide(texts or runner.path)
         self._reference = KeptReference(reference) if reference else None
         self._rows = {number: row for row, number in enumerate(numbers)}
         self._pool = ThreadPoolExecutor(runner.config.threads)

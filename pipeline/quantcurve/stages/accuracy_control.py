@@ -88,7 +88,7 @@ class References:
 
         every = (*prepared.items.search, *prepared.items.held_out)
         logits = folder if prepared.validation.texts else None
-        judge = Judge(prepared.validation.function, prepared.base, every, logits)
+        judge = Judge(prepared.validation.function, prepared.base, every, self.source, logits)
         config = config_of(OpenVinoRuntime(execution="accuracy"), prepared, self.session)
         with Child(f"reference-{prepared.validation.name}", self.session.log("accuracy_control")) as child:
             child.call(control_child.judge_by, judge)
