@@ -1,7 +1,7 @@
 """The command line: with cli_cache.py and cli_calib.py the only place that prints or sets an exit code.
 
-Exit codes: 0 done; 1 done, but nothing passed or a variant failed; 2 usage or recipe; 3 something is missing on
-the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
+Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3 something
+is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def run(
         folder.save(result, target)
     show(result, json, markdown)
     say(f"results: {target / folder.RESULTS}, {target / 'curve.svg'}", quiet)
-    if not any(v.verdict and v.verdict.decision != "discard" for v in result.variants) or any(
-        v.status == "failed" for v in result.variants
-    ):
+    kept = [v for v in result.variants if v.verdict and v.verdict.decision != "discard"]
+    missed = [v for v in result.variants if v.accuracy_control and v.accuracy_control.verdict == "fail"]
+    if not kept or missed or any(v.status == "failed" for v in result.variants):
         raise typer.Exit(1)
 
 
