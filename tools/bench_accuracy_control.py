@@ -21,11 +21,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 from scipy.stats import t as student
 
 from quantcurve import machine, validation_items, validation_loading
@@ -34,7 +35,9 @@ from quantcurve.engines import control_child
 from quantcurve.engines.accuracy_outcome import Outcome
 from quantcurve.engines.base import OpenVinoRuntime, Tokens
 from quantcurve.engines.child import Child
+from quantcurve.engines.openvino_judged import key_of
 from quantcurve.estimates import Estimate, Figure
+from quantcurve.journal import Journal
 from quantcurve.metrics.paired import paired_drop
 from quantcurve.recipe import Model, Windows
 from quantcurve.recipe_accuracy import AccuracyControl, Validation
@@ -88,6 +91,13 @@ class Cell(Frozen):
     groups: int
     nncf_seconds: float
     nncf_rankings: int
+    rank_correlation: float
+    """Spearman's, of both sides' scores of single groups, ties by mean ranks."""
+    groups_compared: int
+    all_restored_difference: float
+    """Largest over items, of the switchable graph with everything restored from the float reference; nats per token."""
+    none_restored_difference: float
+    """Mean over items, of its values with nothing restored less those of the compiled int8 model."""
     budgets: tuple[Budget, ...]
 
 
@@ -170,8 +180,14 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Se
             task = controlled(variant, ready, values, share * plain.value)
             result = control_run.restore(task, model, graph.step.content_hash, fresh(scratch), session)
             ours.append((task, result, quantise_s + reference_s + result.seconds.total))
+        quick, built = control_run.trials(task, model, graph.step.content_hash, stack, session)
+        scores = {group.number: quick.journal.values(f"quick {group.number}") for group in model.groups}
+        items = range(task.searched)
+        whole, none = (np.array(quick.values(frozenset(some), items)) for some in (range(len(model.groups)), ()))
+        off = float(np.mean(none - np.array(built.values(frozenset(), items))))
         forget(session)
         found, rest_s = by_nncf(ours[-1][0], model, calibration, scratch, session)
+        correlation, compared = agreement(scores, model, settings_journal(ours[-1][0], session))
         budgets = [
             Budget(
                 share=share,
@@ -189,6 +205,10 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Se
         groups=len(model.groups),
         nncf_seconds=found.trace[-1].seconds + rest_s,
         nncf_rankings=found.rankings,
+        rank_correlation=correlation,
+        groups_compared=compared,
+        all_restored_difference=float(np.abs(whole - values.values[: task.searched]).max()),
+        none_restored_difference=off,
         budgets=tuple(budgets),
     )
 
@@ -213,6 +233,23 @@ def by_nncf(
         found = child.call(control_child.nncf_control, model.source, fresh(scratch), task.entry, calibration, settings)
         seconds = time.perf_counter() - started
     return found, seconds - found.trace[-1].seconds
+
+
+def settings_journal(task: Controlled, session: Session) -> Journal:
+    """Of NNCF's run."""
+    return Journal(control_run.nncf_settings(task, "bench", session).journal)
+
+
+def agreement(ours: Mapping[int, Mapping[int, float]], model: Quantizers, theirs: Journal) -> tuple[float, int]:
+    """Spearman's correlation of single groups' scores, over the items that both sides ranked on, and their number."""
+    every = frozenset(name for group in model.groups for name in group.quantizers)
+    pairs = []
+    for group in model.groups:
+        other = theirs.values(key_of(every - set(group.quantizers)))
+        common = sorted(ours[group.number].keys() & other.keys())[:RANKING_ITEMS]
+        if len(common) == RANKING_ITEMS:
+            pairs.append([np.mean([side[i] for i in common]) for side in (ours[group.number], other)])
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic), len(pairs)
 
 
 def nncf_side(
@@ -281,6 +318,7 @@ def summary(bench: Bench) -> list[str]:
     pairs = [(b.ours, b.nncf) for cell in bench.cells for b in cell.budgets if b.nncf]
     if len(pairs) < 2:
         return []
+    correlations = [f"{cell.rank_correlation:.3f}" for cell in bench.cells]
     logs = np.log([ours.seconds / theirs.seconds for ours, theirs in pairs])
     half = student.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
     middle, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
@@ -292,7 +330,12 @@ def summary(bench: Bench) -> list[str]:
     )
     return [
         f"Wall time of the fast way over NNCF's: {wall}{words}. "
-        f"Median excess of restored operations: {100 * excess:+.0f} %."
+        f"Median excess of restored operations: {100 * excess:+.0f} %.",
+        f"Spearman's correlation of single groups' scores with NNCF's, by cell: {', '.join(correlations)} "
+        f"({bench.cells[0].groups_compared} groups). The switchable graph with everything restored differs from the float "
+        f"reference by at most {max(cell.all_restored_difference for cell in bench.cells):.1g} nats per token on any item, "
+        f"and with nothing restored from the int8 model by "
+        f"{', '.join(f'{cell.none_restored_difference:+.4f}' for cell in bench.cells)} on the mean.",
     ]
 
 

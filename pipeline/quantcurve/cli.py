@@ -1,7 +1,7 @@
 """The command line: with cli_cache.py and cli_calib.py the only place that prints or sets an exit code.
 
-Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3 something
-is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
+Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
+something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
 """
 
 from __future__ import annotations
