@@ -94,8 +94,8 @@ def _said(side: Side) -> str:
 
 
 def summary(bench: Bench) -> list[str]:
-    """Sentences: the ratio of wall times with its interval over cells and budgets, the excess of operations, and how well
-    the two sides' scores agree."""
+    """Sentences: the ratio of wall times with its interval over cells and budgets, the excess of operations, and how
+    well the two sides' scores agree."""
     pairs = [(b.ours, b.nncf) for cell in bench.cells for b in cell.budgets if b.nncf]
     if len(pairs) < 2:
         return []
@@ -110,7 +110,7 @@ def summary(bench: Bench) -> list[str]:
     none = ", ".join(f"{cell.none_restored_difference:+.4f}" for cell in bench.cells)
     return [
         f"Wall time of the fast way over NNCF's: {middle:.2f} [{low:.2f}, {high:.2f}], geometric mean of {len(pairs)} "
-        f"budgets, {max(np.exp(logs)):.2f} at most{words}. Median excess of restored operations: {100 * excess:+.0f} %.",
+        f"budgets, {max(np.exp(logs)):.2f} at most{words}. Median excess of restored operations {100 * excess:+.0f} %.",
         "",
         f"Spearman's correlation of the {bench.cells[0].groups_compared} groups' scores with NNCF's, by cell: "
         f"{correlations}. The switchable graph differs from the float reference by {whole:.1g} nats per token at most "
