@@ -26,7 +26,7 @@ nncf = pytest.importorskip("nncf", reason="NNCF is not installed: pip install 'q
 ov = pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'quantcurve[openvino]'")
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-MODES = [w for w in WEIGHTS if w not in {"F32", "F16", "W4A8"}]
+MODES = [w for w in WEIGHTS if w not in {"F32", "F16", "W4A8", "W8A8"}]
 MEASURED = {"ratio": 0.5, "sensitivity": "max_activation_variance"}
 OPTIONS: list[dict[str, Any]] = [
     {},

@@ -27,7 +27,7 @@ from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
 from quantcurve.recipe_text import Text
 from quantcurve.records import EngineIdentity, ModelFile, Workload
 from quantcurve.session import Session
-from quantcurve.stages import export, resolve
+from quantcurve.stages import compress, export, resolve
 from quantcurve.stages.resolve import Failed
 from quantcurve.stages.tokenizer_gate import FileHash
 from quantcurve.store import Store, key_of
@@ -249,7 +249,9 @@ def test_a_calibrated_variant_is_the_same_in_every_cache(tmp_path: Path, ir: Pat
     """Nothing of where and when it was made is in it."""
     variant = OpenVinoVariant(weights="INT4_SYM", group_size=64, ratio=0.5, awq=True, scale_estimation=True)
     made = [
-        export.compress(a_source(ir), [variant], export.Calibration("1" * 64, windows), a_session(tmp_path / place))[0]
+        compress.compress(
+            a_source(ir), [variant], compress.Calibration("1" * 64, windows), a_session(tmp_path / place)
+        )[0]
         for place in ("a", "another")
     ]
     assert all(isinstance(m, export.Ir) for m in made), made
@@ -264,10 +266,10 @@ def test_a_calibrated_variant_is_the_same_in_every_cache(tmp_path: Path, ir: Pat
 def test_files_beside_an_ir_are_copied_and_in_the_key(tmp_path: Path, ir: Path):
     entry, session = OpenVinoVariant(weights="INT8_SYM"), a_session(tmp_path)
     config = FileHash(name="config.json", content_hash=session.store.hash_file(ir / "config.json"))
-    (made,) = export.compress(a_source(ir, (config,)), [entry], None, session)
+    (made,) = compress.compress(a_source(ir, (config,)), [entry], None, session)
     assert isinstance(made, export.Ir) and made.step.beside == (config,)
     changed = config.model_copy(update={"content_hash": "0" * 64})
-    keys = {key_of(export.compress_inputs(a_source(ir, b), entry, None)) for b in ((), (config,), (changed,))}
+    keys = {key_of(compress.compress_inputs(a_source(ir, b), entry, None)) for b in ((), (config,), (changed,))}
     assert len(keys) == 3
 
 
@@ -278,7 +280,7 @@ def test_a_disk_too_small_for_one_variant_takes_no_other_with_it(
     free = source.file.weights * 3 // 4  # enough for 4 bits a weight, not for 8
     monkeypatch.setattr(shutil, "disk_usage", lambda place: type("Usage", (), {"free": free}))
     entries = [OpenVinoVariant(weights=w, group_size=g) for w, g in (("INT8_SYM", None), ("F32", None), ("NF4", 64))]
-    int8, f32, nf4 = export.compress(source, entries, None, session)
+    int8, f32, nf4 = compress.compress(source, entries, None, session)
     assert isinstance(nf4, export.Ir)
     for failed, times in ((int8, 1), (f32, 4)):
         assert isinstance(failed, Failed)
@@ -427,7 +429,7 @@ def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path):
 def test_what_nncf_refuses_costs_no_other_variant_and_is_never_started(tmp_path: Path, ir: Path):
     entries = [OpenVinoVariant(weights="INT4_SYM", group_size=96), OpenVinoVariant(weights="INT8_SYM")]
     session = a_session(tmp_path)
-    refused, made = export.compress(a_source(ir), entries, None, session)
+    refused, made = compress.compress(a_source(ir), entries, None, session)
     assert isinstance(refused, Failed) and isinstance(made, export.Ir)
     assert "a group of 96 does not divide the 256 columns of model.layers.0.self_attn.q_proj and" in refused.reason
     assert "give group_size: 128, or group_size_fallback: adjust" in refused.reason
@@ -548,7 +550,7 @@ def test_rules_without_effect_are_refused_before_anything_is_compressed(tmp_path
     wrong = OpenVinoVariant(weights="NF4", group_size=64, layers=(LayerRule(match="blk.*", weights="INT8_ASYM"),))
     session = a_session(tmp_path)
     with pytest.raises(RecipeError, match=r"layer rule 'blk\.\*' \(INT8_ASYM\) matches none of the model's"):
-        export.compress(a_source(ir), [OpenVinoVariant(weights="INT8_SYM"), wrong], None, session)
+        compress.compress(a_source(ir), [OpenVinoVariant(weights="INT8_SYM"), wrong], None, session)
     assert not list((tmp_path / "artifacts").glob("compress/*"))
 
 
@@ -558,8 +560,8 @@ def test_what_was_not_done_is_in_the_record(tmp_path: Path, ir: Path, windows: T
     elsewhere = (LayerRule(match=r".*down_proj", weights="INT8_ASYM"),)
     without_awq = OpenVinoVariant(weights="INT4_SYM", group_size=64, awq=True, layers=elsewhere)
     with_awq = OpenVinoVariant(weights="INT4_SYM", group_size=64, awq=True)
-    calibration = export.Calibration("1" * 64, windows)
-    made = export.compress(a_source(ir), [ignored, without_awq, with_awq], calibration, a_session(tmp_path))
+    calibration = compress.Calibration("1" * 64, windows)
+    made = compress.compress(a_source(ir), [ignored, without_awq, with_awq], calibration, a_session(tmp_path))
     assert all(isinstance(m, export.Ir) for m in made), made
     kept, nothing, changed = made
     assert {(f.wanted, f.got) for f in kept.file.fallbacks} == {("INT4_SYM+g96", "F32")}

@@ -24,7 +24,8 @@ from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.records import EngineIdentity, Frozen, MachineFacts, Workload
 from quantcurve.stages.benchmark import SpeedInputs, TimedModel
 from quantcurve.stages.calibrate import CalibrationInputs, SourceInputs, StratumInputs
-from quantcurve.stages.export import CompressInputs, ExportInputs
+from quantcurve.stages.compress import CompressInputs
+from quantcurve.stages.export import ExportInputs
 from quantcurve.stages.genai import GenAiInputs
 from quantcurve.stages.imatrix import ImatrixInputs
 from quantcurve.stages.latency import LatencyInputs

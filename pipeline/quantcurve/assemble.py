@@ -169,6 +169,7 @@ def _judged(item: Made, found: _Found) -> VariantResult:
         name=item.name,
         engine=engine,
         status="measured",
+        accuracy_control=item.step.control if isinstance(item, export.Ir) else None,
         file=item.file,
         tensor_types=item.step.tensor_types if isinstance(item, resolve.Variant) else (),
         verdict=screened.verdicts[item.name],

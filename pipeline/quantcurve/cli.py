@@ -1,7 +1,7 @@
 """The command line: with cli_cache.py and cli_calib.py the only place that prints or sets an exit code.
 
-Exit codes: 0 done; 1 done, but nothing passed or a variant failed; 2 usage or recipe; 3 something is missing on
-the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
+Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
+something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def run(
         folder.save(result, target)
     show(result, json, markdown)
     say(f"results: {target / folder.RESULTS}, {target / 'curve.svg'}", quiet)
-    if not any(v.verdict and v.verdict.decision != "discard" for v in result.variants) or any(
-        v.status == "failed" for v in result.variants
-    ):
+    kept = [v for v in result.variants if v.verdict and v.verdict.decision != "discard"]
+    missed = [v for v in result.variants if v.accuracy_control and v.accuracy_control.verdict == "fail"]
+    if not kept or missed or any(v.status == "failed" for v in result.variants):
         raise typer.Exit(1)
 
 
@@ -185,6 +185,34 @@ def pick(
         typer.echo(f"  reference: {choice.provenance}")
     if choice.name is None:
         raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    variant: Annotated[str | None, typer.Argument(help="Name of a variant.  [default: all under control]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what accuracy control restored, as a map by layer and module.
+
+    Example: quantcurve explain runs/smollm2-135m-openvino OV-W8A8+ac
+    """
+    import json as json_module
+
+    from quantcurve.errors import RecipeError
+    from quantcurve.report import folder
+    from quantcurve.report.explain import explanation
+
+    result = folder.load(run)
+    found = [v for v in result.variants if v.accuracy_control and variant in {None, v.name}]
+    if not found:
+        names = ", ".join(v.name for v in result.variants if v.accuracy_control) or "none of its variants was"
+        raise RecipeError(f"{variant or run}: not under accuracy control; in this run: {names}")
+    if json:
+        typer.echo(json_module.dumps({v.name: v.accuracy_control.model_dump() for v in found if v.accuracy_control}))
+        return
+    for part in (part for v in found for part in explanation(v)):
+        console().print(part, soft_wrap=isinstance(part, str))
 
 
 @app.command()

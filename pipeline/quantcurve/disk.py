@@ -7,10 +7,13 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from quantcurve.errors import PrerequisiteError
+from quantcurve.errors import BackendError, PrerequisiteError
+
+Made = TypeVar("Made")
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE})
@@ -89,6 +92,21 @@ def full(folder: Path) -> PrerequisiteError | None:
         with contextlib.suppress(OSError):
             probe.unlink()
     return None
+
+
+def made(make: Callable[[Path], Made], draft: Path) -> Made:
+    """What `make(draft)` gives; a writer that failed there without a word on a full disk is told as that.
+
+    Raises:
+        PrerequisiteError: the disk is full.
+        Exception: whatever else `make` raised.
+    """
+    try:
+        return make(draft)
+    except BackendError as error:
+        if found := full(draft):
+            raise found from error
+        raise
 
 
 def _full(error: OSError, folder: Path, fix: str, needed_bytes: int | None) -> PrerequisiteError:

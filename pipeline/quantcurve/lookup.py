@@ -9,12 +9,15 @@ from pathlib import Path
 from quantcurve import openvino_lane, sources
 from quantcurve.calibration_items import load_offered
 from quantcurve.recipe import LoadedRecipe, Recipe, at
+from quantcurve.recipe_accuracy import chosen
 from quantcurve.records import ImatrixResult
 from quantcurve.run import needs_calibration, reference_model, variant_model
 from quantcurve.session import Session
 from quantcurve.stages import (
     benchmark,
     calibrate,
+    compress,
+    controls,
     export,
     genai,
     imatrix,
@@ -23,6 +26,7 @@ from quantcurve.stages import (
     screen,
     tokenize,
     tokenizer_gate,
+    validation_sets,
 )
 from quantcurve.stages.calibrate import Calibrated
 from quantcurve.stages.route import route
@@ -87,24 +91,33 @@ def look_up(loaded: LoadedRecipe, texts: Sequence[LoadedText], located: sources.
             made = resolve.Variant(entry, variant[1] / "model.gguf", variant[0])
             known.models[entry.label] = variant_model(made)
     if recipe.variants.openvino:
-        _look_up_irs(recipe, texts, known, session)
+        _look_up_irs(loaded, texts, known, session)
     _look_up_figures(recipe, known, session)
     return known
 
 
-def _look_up_irs(recipe: Recipe, texts: Sequence[LoadedText], known: Known, session: Session) -> None:
+def _look_up_irs(loaded: LoadedRecipe, texts: Sequence[LoadedText], known: Known, session: Session) -> None:
     assert known.reference
+    recipe, reference_hash = loaded.recipe, known.reference.step.file.content_hash
     source = export.find(known.reference, session)
     if source is None:
         return
     known.models[source.name] = variant_model(source)
-    gate = tokenizer_gate.gate_inputs(known.reference.step.file.content_hash, source.path, texts, session)
+    gate = tokenizer_gate.gate_inputs(reference_hash, source.path, texts, session)
     known.tokenizers = session.cached(tokenizer_gate.STAGE, gate)
     calibration = openvino_lane.calibration_of(known.calibrated)
+    apart = openvino_lane.apart_from([w for w in known.windowed if w], known.calibrated)
+    prepared = validation_sets.find(loaded, source.path, apart, reference_hash, session)
     for entry in recipe.variants.openvino:
-        if (not entry.data_aware or calibration) and (
-            found := export.find_variant(source, entry, calibration, session)
-        ):
+        if entry.data_aware and not calibration:
+            continue
+        if entry.accuracy_control:
+            validation = chosen(entry.accuracy_control, recipe.validations)
+            judged = prepared.get(validation.name) if validation else None
+            found = controls.find(source, entry, calibration, judged, session) if judged else None
+        else:
+            found = compress.find_variant(source, entry, calibration, session)
+        if found:
             known.models[entry.label] = variant_model(found)
     _look_up_latencies(recipe, known, session)
 

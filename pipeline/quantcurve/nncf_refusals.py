@@ -53,7 +53,13 @@ def _static_refusal(variant: OpenVinoVariant) -> str | None:
     if variant.weights in STATIC:
         if other := next((rule for rule in variant.layers if rule.weights != "F32"), None):
             return f"layer rule {other.match!r}: {variant.weights} takes no other format than F32"
+        if variant.accuracy_control and variant.accuracy_control.price == "latency":
+            return f"accuracy_control.price: latency is for compressed weights: a group of {variant.weights} costs 1"
         return None
+    if variant.accuracy_control and variant.accuracy_control.ranking == "nncf":
+        return (
+            f"accuracy_control.ranking: nncf is only for {', '.join(STATIC)}: NNCF has no loop over compressed weights"
+        )
     given = [n for n in ("preset", "smooth_quant") if getattr(variant, n) is not None]
     if given:
         return f"{', '.join(given)}: only of {', '.join(STATIC)}, whose activations are quantised in measured ranges"

@@ -6,17 +6,32 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from quantcurve.engines import benchmark_app, openvino_devices
+from quantcurve.engines.base import Tokens
 from quantcurve.engines.child import Child
 from quantcurve.engines.openvino_layers import layers
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.recipe import LoadedRecipe, Recipe, at, place
-from quantcurve.recipe_openvino import FLOOR
+from quantcurve.recipe_accuracy import chosen
+from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import TokenizersResult
 from quantcurve.results import LossSplit
 from quantcurve.session import Session
-from quantcurve.stages import export, genai, ir_check, latency, loss_split, screen, tokenize, tokenizer_gate
+from quantcurve.stages import (
+    accuracy_control,
+    controls,
+    export,
+    genai,
+    ir_check,
+    latency,
+    loss_split,
+    screen,
+    tokenize,
+    tokenizer_gate,
+    validation_sets,
+)
+from quantcurve.stages import compress as compression
 from quantcurve.stages.calibrate import Calibrated
 from quantcurve.stages.resolve import Failed, Reference
 from quantcurve.stages.scoring import Model
@@ -49,17 +64,17 @@ def require_devices(loaded: LoadedRecipe, session: Session) -> None:
     Raises:
         PrerequisiteError: with every such variant's place in the recipe, and the devices that are there.
     """
-    named = [v.runtime.device for v in loaded.recipe.variants.openvino]
-    if set(named) <= {openvino_devices.ALWAYS}:
+    named: list[tuple[tuple[str | int, ...], str]] = []
+    for i, variant in enumerate(loaded.recipe.variants.openvino):
+        named.append((("variants", "openvino", i, "runtime", "device"), variant.runtime.device))
+        if variant.accuracy_control and (judged := variant.accuracy_control.runtime):
+            named.append((("variants", "openvino", i, "accuracy_control", "runtime", "device"), judged.device))
+    if {device for _, device in named} <= {openvino_devices.ALWAYS}:
         return
     with Child("OpenVINO", session.log("devices")) as child:
         found = child.call(openvino_devices.available)
-    reasons = [openvino_devices.refusal(device, found) for device in named]
-    refused = [
-        f"{place(loaded, 'variants', 'openvino', i, 'runtime', 'device')}: {reason}"
-        for i, reason in enumerate(reasons)
-        if reason
-    ]
+    reasons = [(where, openvino_devices.refusal(device, found)) for where, device in named]
+    refused = [f"{place(loaded, *where)}: {reason}" for where, reason in reasons if reason]
     if refused:
         raise PrerequisiteError("\n".join(refused), "quantcurve doctor   # lists the devices that OpenVINO finds")
 
@@ -102,25 +117,57 @@ def export_checked(
 
 
 def compress(
-    loaded: LoadedRecipe, exported: Exported | Failed | None, calibrated: Calibrated | Failed | None, session: Session
+    loaded: LoadedRecipe,
+    exported: Exported | Failed | None,
+    calibrated: Calibrated | Failed | None,
+    windowed: Sequence[tokenize.Windowed],
+    reference: Reference,
+    session: Session,
 ) -> list[export.Ir | Failed]:
-    """The float32 IR and all variants made from it."""
+    """The float32 IR and all variants made from it.
+
+    Args:
+        loaded: the recipe.
+        exported: the float32 IR, or why there is none.
+        calibrated: the calibration set, if one is needed.
+        windowed: evaluation texts, which no validation of accuracy control may share.
+        reference: whose tokenizer cuts the texts of validations.
+        session: the run's surroundings.
+
+    Raises:
+        RecipeError: a validation's items or its function are wrong.
+    """
     if exported is None:
         return []
     if isinstance(exported, Failed):
         reason = f"{FLOOR}, which it is made from, could not be exported"
         return [exported, *(Failed(v.label, reason, exported.log) for v in loaded.recipe.variants.openvino)]
-    with session.timed("compress"), at(loaded, "variants", "openvino"):
-        calibration = calibrated if isinstance(calibrated, Failed) else calibration_of(calibrated)
-        return [
-            exported.source,
-            *export.compress(exported.source, loaded.recipe.variants.openvino, calibration, session),
-        ]
+    source, entries = exported.source, loaded.recipe.variants.openvino
+    calibration = calibrated if isinstance(calibrated, Failed) else calibration_of(calibrated)
+    apart = apart_from(windowed, calibrated if isinstance(calibrated, Calibrated) else None)
+    with session.timed(accuracy_control.STAGE):
+        prepared = validation_sets.prepare(loaded, source.path, apart, reference, session)
+    with accuracy_control.references(source.path, session) as references:
+
+        def controlled(entry: OpenVinoVariant, usable: compression.Calibration | None) -> export.Ir:
+            assert entry.accuracy_control
+            validation = chosen(entry.accuracy_control, loaded.recipe.validations)
+            assert validation
+            with session.timed(accuracy_control.STAGE):
+                return controls.control(source, entry, usable, prepared[validation.name], references, session)
+
+        with session.timed("compress"), at(loaded, "variants", "openvino"):
+            return [source, *compression.compress(source, entries, calibration, session, controlled)]
 
 
-def calibration_of(calibrated: Calibrated | None) -> export.Calibration | None:
+def apart_from(windowed: Sequence[tokenize.Windowed], calibrated: Calibrated | None) -> list[Tokens]:
+    """Windows that no validation of accuracy control may share a passage with."""
+    return [w.windows for w in windowed] + ([calibrated.windows] if calibrated else [])
+
+
+def calibration_of(calibrated: Calibrated | None) -> compression.Calibration | None:
     """A calibration set as NNCF takes it."""
-    return export.Calibration(calibrated.result.content_hash, calibrated.windows) if calibrated else None
+    return compression.Calibration(calibrated.result.content_hash, calibrated.windows) if calibrated else None
 
 
 def splits(

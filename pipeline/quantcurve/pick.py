@@ -16,6 +16,7 @@ from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import Frozen
 from quantcurve.report import words
+from quantcurve.report.explain import summary
 from quantcurve.results import RunResult, Speed, VariantResult
 from quantcurve.stages.frontier import is_faster, speed_ratio
 
@@ -119,10 +120,8 @@ def pick(run: RunResult, limits: Limits) -> Choice:
         why, nearest = "no variant is inside every limit with its whole interval", _nearest_miss(breaches)
         return Choice(name=None, why=why, rejected=_in_order(run, rejected), nearest_miss=nearest, provenance=origin)
     best = _best(passing)
-    lost = [Rejection(name=c.name, why=_why_lost(c, best)) for c in passing if c is not best.chosen]
-    return Choice(
-        name=best.chosen.name, why=_why(best, passing), rejected=_in_order(run, [*rejected, *lost]), provenance=origin
-    )
+    rejected += [Rejection(name=c.name, why=_why_lost(c, best)) for c in passing if c is not best.chosen]
+    return Choice(name=best.chosen.name, why=_why(best, passing), rejected=_in_order(run, rejected), provenance=origin)
 
 
 def _check(limits: Limits) -> None:
@@ -143,6 +142,8 @@ def _candidate(variant: VariantResult) -> _Candidate | Rejection:
         return Rejection(name=name, why=words.plain(f"failed: {variant.failure or 'no reason given'}"))
     if variant.verdict and variant.verdict.decision == "discard":
         return Rejection(name=name, why=words.plain(f"discarded by the screen: {variant.verdict.sentence}"))
+    if variant.accuracy_control and variant.accuracy_control.verdict == "fail":
+        return Rejection(name=name, why=words.plain(f"accuracy control: {summary(variant.accuracy_control)}"))
     if variant.file is None or divergence is None:
         return Rejection(name=name, why="its KL divergence was not measured")
     if isinstance(divergence.kl_mean, Missing):

@@ -38,6 +38,8 @@ EXPORT_WEIGHTS_PER_S = 4e6
 COMPRESS_WEIGHTS_PER_S = 1e7
 DATA_AWARE_WEIGHTS_PER_S = 1e6
 """With calibration texts; AWQ and scale estimation."""
+CONTROL_FACTOR = 4
+"""What a search for layers to restore takes over making the variant once, where it ranks by one compilation."""
 SPLIT_CELLS = 4
 """Ways in which a variant is run to split its loss, at most."""
 TOOL_START_S = 8.0
@@ -149,12 +151,13 @@ def _export_steps(sizes: Sizes, known: Known) -> Iterator[PlannedStep]:
 def _compress_steps(recipe: Recipe, sizes: Sizes, known: Known) -> Iterator[PlannedStep]:
     weights = sizes.weights
     for variant in recipe.variants.openvino:
+        seconds = weights / (DATA_AWARE_WEIGHTS_PER_S if variant.data_aware else COMPRESS_WEIGHTS_PER_S)
         yield PlannedStep(
-            stage="compress",
+            stage="accuracy_control" if variant.accuracy_control else "compress",
             what=variant.label,
             cached=variant.label in known.models,
             disk_bytes=int(weights * STORED_BITS[variant.weights] / 8),
-            seconds=weights / (DATA_AWARE_WEIGHTS_PER_S if variant.data_aware else COMPRESS_WEIGHTS_PER_S),
+            seconds=seconds * (CONTROL_FACTOR if variant.accuracy_control else 1),
             note=_refusal(variant, sizes, known),
         )
 

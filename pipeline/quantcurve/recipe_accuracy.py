@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from quantcurve.calibration import Source
@@ -49,12 +49,19 @@ class Validation(Frozen):
     items: Items = Field(32, description="that the search sees")
     held_out: Items = Field(32, description="that only the finished model is judged on")
 
+    @field_validator("function")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in BUILT_IN and ".py:" not in value:
+            raise PydanticCustomError(
+                "function", "neither built in nor FILE.py:FUNCTION", {"candidates": list(BUILT_IN)}
+            )
+        return value
+
     @model_validator(mode="after")
     def _fits(self) -> Validation:
         if bool(self.texts) == bool(self.records):
             raise PydanticCustomError("items", "give texts or records, one of the two")
-        if self.function not in BUILT_IN and ".py:" not in self.function:
-            raise PydanticCustomError("function", "unknown validation function", {"candidates": list(BUILT_IN)})
         if self.function in BUILT_IN and (self.function in OF_WINDOWS) != bool(self.texts):
             wanted = "texts" if self.function in OF_WINDOWS else "records"
             raise PydanticCustomError("items", "{f} takes {wanted}", {"f": self.function, "wanted": wanted})

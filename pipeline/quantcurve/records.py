@@ -154,8 +154,9 @@ class LlamaCppEffective(Frozen):
 
 AttentionBackend = Literal["PA", "SDPA"]
 """Paged attention, or the operation of scaled dot-product attention."""
-Activations = Literal["quantised", "partly quantised", "float", "not applicable"]
-"""How the activations of matrix products are run; partly: of some products only; not applicable: no weights are
+Activations = Literal["quantised", "partly quantised", "measured ranges", "float", "not applicable"]
+"""How the activations of matrix products are run; partly: of some products only; measured ranges:
+quantised by the graph itself, whatever the device is asked for; not applicable: no weights are
 integers, and only their products take quantised activations."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from quantcurve.accuracy_records import ControlResult
 from quantcurve.calibration import CalibrationResult
 from quantcurve.estimates import Figure, Missing
 from quantcurve.latency_records import GenAiLatency, VariantLatency
@@ -195,6 +196,8 @@ class VariantResult(Frozen):
     """Of an OpenVINO variant, by benchmark_app."""
     genai: GenAiLatency | Missing | None = None
     """Of an OpenVINO variant's folder, by OpenVINO GenAI."""
+    accuracy_control: ControlResult | None = None
+    """What was restored, where the recipe asks for that."""
     on_front: bool = False
     dominated_by: tuple[str, ...] = ()
     tied_with: tuple[str, ...] = ()

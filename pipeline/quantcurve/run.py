@@ -14,7 +14,17 @@ from quantcurve.recipe import LoadedRecipe, Recipe, Windows, at
 from quantcurve.recipe_text import MIN_WINDOWS
 from quantcurve.results import RunResult
 from quantcurve.session import Event, Progress, Session
-from quantcurve.stages import benchmark, calibrate, export, imatrix, kv_cache, resolve, screen, tokenize
+from quantcurve.stages import (
+    benchmark,
+    calibrate,
+    export,
+    imatrix,
+    kv_cache,
+    resolve,
+    screen,
+    tokenize,
+    validation_sets,
+)
 from quantcurve.stages.route import route
 from quantcurve.stages.scoring import REFERENCE, Model
 from quantcurve.store import Store
@@ -75,6 +85,7 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
     session = open_session(where or Where(), progress, openvino_too=bool(loaded.recipe.variants.openvino))
     openvino_lane.require_devices(loaded, session)
     openvino_lane.require_tools(loaded.recipe)
+    validation_sets.check_functions(loaded)
     session.store.sweep()
     texts = load_texts(loaded)
     offered = load_offered(loaded, loaded.recipe.calibration, texts) if needs_calibration(loaded.recipe) else None
@@ -94,7 +105,7 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | N
     matrix = _matrix(loaded, calibrated, reference, session)
     with session.timed("quantize"), at(loaded, "variants", "gguf"):
         ggufs = resolve.quantize(reference, recipe.variants.gguf, matrix, session)
-    made = [*ggufs, *openvino_lane.compress(loaded, exported, calibrated, session)]
+    made = [*ggufs, *openvino_lane.compress(loaded, exported, calibrated, windowed, reference, session)]
     models = [variant_model(v) for v in made if not isinstance(v, resolve.Failed)]
     original = reference_model(reference)
     config = session.scoring_config(recipe.engine, recipe.windows.tokens)

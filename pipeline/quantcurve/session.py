@@ -18,8 +18,8 @@ from quantcurve.store import Artifact, Store
 
 Result = TypeVar("Result", bound=BaseModel)
 STAGES = (
-    *("resolve", "tokenize", "calibrate", "export", "tokenizer_gate", "imatrix", "quantize", "compress"),
-    *("screen", "kv_cache", "loss_split", "benchmark", "latency", "genai", "frontier"),
+    *("resolve", "tokenize", "calibrate", "export", "tokenizer_gate", "imatrix", "quantize", "w8a8", "compress"),
+    *("accuracy_control", "screen", "kv_cache", "loss_split", "benchmark", "latency", "genai", "frontier"),
 )
 
 
@@ -62,6 +62,8 @@ class Session:
     openvino: EngineIdentity | None = None
     """OpenVINO, where the recipe has a lane for it."""
     _accounts: dict[str, _Account] = field(default_factory=dict)
+    _inside_s: float = 0.0
+    """Time of the timed blocks inside the one that runs."""
 
     def make(
         self, stage: str, inputs: BaseModel, kind: type[Result], make: Callable[[Path], Result]
@@ -83,12 +85,15 @@ class Session:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Count the wall time of a block towards a stage."""
-        started = time.perf_counter()
+        """Count the wall time of a block towards a stage, but for that of blocks inside it."""
+        started, outer = time.perf_counter(), self._inside_s
+        self._inside_s = 0.0
         try:
             yield
         finally:
-            self._account(stage).seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self._account(stage).seconds += seconds - self._inside_s
+            self._inside_s = outer + seconds
 
     def stage_times(self) -> tuple[StageTime, ...]:
         """The account so far, in stage order."""

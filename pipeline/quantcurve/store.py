@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, RootModel, ValidationError
 
 from quantcurve import disk
-from quantcurve.errors import BackendError, PrerequisiteError
+from quantcurve.errors import PrerequisiteError
 from quantcurve.store_files import (
     Draft,
     HashFile,
@@ -36,6 +36,8 @@ from quantcurve.store_files import (
     RunMark,
     damage,
     hash_of,
+    note_date,
+    prune_files,
     size_of,
     sweep,
     used_by_runs,
@@ -121,13 +123,13 @@ class Store:
         key = key_of(inputs)
         place = self._place(stage, key)
         if not force and (found := self._read(place, kind)) is not None:
-            _note_date(place)
+            note_date(place)
             return found, Artifact(place, key, True)
         with disk.errors_named(self.folder), self._lock(stage, key):
             if not force and (found := self._read(place, kind)) is not None:
                 return found, Artifact(place, key, True)
             with Draft(self.folder / "tmp", f"{stage}-{key}") as draft:
-                result = _made(make, draft)
+                result = disk.made(make, draft)
                 (draft / "inputs.json").write_text(inputs.model_dump_json(indent=1))
                 (draft / "result.json").write_text(result.model_dump_json())
                 write_contents(draft, self.hash_file)
@@ -141,6 +143,17 @@ class Store:
             OSError: the file cannot be read.
         """
         return self._memos.hash_file(path)
+
+    def journal(self, inputs: BaseModel) -> Path:
+        """Place of a file that grows with what a long step has finished, and stays until it is pruned.
+
+        Raises:
+            PrerequisiteError: the cache folder cannot be written.
+        """
+        self._writable()
+        path = self.folder / "journals" / f"{key_of(inputs)}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        return path
 
     def scratch(self, label: str) -> AbstractContextManager[Path]:
         """A temporary folder on the cache's disk, as a context manager; gone at the end.
@@ -188,6 +201,7 @@ class Store:
         if older_than_days == 0:
             shutil.rmtree(self.folder / "hashes", ignore_errors=True)
         limit = time.time() - older_than_days * 86400 if older_than_days > 0 else math.inf
+        freed += prune_files(self.folder / "journals", limit)
         for folder in list((self.folder / "artifacts").glob("*/*")):
             result = folder / "result.json"
             if self._is_unused(folder) and not (result.exists() and result.stat().st_mtime >= limit):
@@ -281,19 +295,3 @@ class Store:
             raise PrerequisiteError(
                 f"the cache folder {self.folder} cannot be written ({error.strerror})", disk.ELSEWHERE
             ) from error
-
-
-def _made(make: Callable[[Path], Result], draft: Path) -> Result:
-    """What `make` gives; a writer that failed without a word on a full disk is told as that."""
-    try:
-        return make(draft)
-    except BackendError as error:
-        if full := disk.full(draft):
-            raise full from error
-        raise
-
-
-def _note_date(place: Path) -> None:
-    """Note the use for `prune`; a cache that cannot be written is used all the same."""
-    with contextlib.suppress(OSError):
-        os.utime(place / "result.json")

@@ -245,3 +245,21 @@ def size_of(folder: Path) -> int:
 def files(folder: Path) -> Iterator[Path]:
     """All files under a folder."""
     return (p for p in folder.rglob("*") if p.is_file())
+
+
+def prune_files(folder: Path, limit: float) -> int:
+    """Remove files that were last written before a point in time (seconds since the epoch); gives the bytes freed."""
+    freed = 0
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            if about.st_mtime < limit:
+                path.unlink()
+                freed += about.st_size
+    return freed
+
+
+def note_date(place: Path) -> None:
+    """Note the use for `prune`; a cache that cannot be written is used all the same."""
+    with contextlib.suppress(OSError):
+        os.utime(place / "result.json")

@@ -10,6 +10,7 @@ from quantcurve.engines.tensor_types import llama_quantize_options, overridable
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency
 from quantcurve.records import EffectiveConfig, OpenVinoEffective
+from quantcurve.report.explain import summary
 from quantcurve.stages import export, resolve
 
 Made = resolve.Variant | export.Ir | resolve.Failed
@@ -29,7 +30,8 @@ def notes(variant: resolve.Variant | export.Ir, runs: Runs) -> tuple[str, ...]:
     """Sentences on one variant that was measured."""
     if isinstance(variant, export.Ir):
         ran = (*_attention_note(variant, runs), *_generation_note(variant, runs), *_same_run_note(variant, runs))
-        return (*variant.step.notes, *ran)
+        control = variant.step.control
+        return (*variant.step.notes, *((f"accuracy control: {summary(control)}",) if control else ()), *ran)
     made = runs.made
     return (*_main_type_note(variant), *_tensors_note(variant), *_importance_note(variant), *_twins_note(variant, made))
 

@@ -47,7 +47,7 @@ class Model:
             self.graph = self.core.read_model(path / MODEL)
         except RuntimeError as error:
             raise ModelFileError(f"{path / MODEL}: OpenVINO cannot read it: {first_line(error)}") from error
-        self.vocabulary = _vocabulary(path, self.graph)
+        self.vocabulary = vocabulary_of(path, self.graph)
         self.pool = ThreadPoolExecutor(config.threads)
         self.sliced = last_positions(self.graph)
         self.inputs = input_names(self.graph)
@@ -146,7 +146,12 @@ def properties(config: OpenVinoConfig) -> dict[str, Any]:
     return found
 
 
-def _vocabulary(path: Path, graph: Any) -> int:
+def vocabulary_of(path: Path, graph: Any) -> int:
+    """Width of a graph's logits.
+
+    Raises:
+        ModelFileError: it has no such output.
+    """
     for port in graph.outputs:
         if "logits" in port.get_names() and port.partial_shape[-1].is_static:
             return int(port.partial_shape[-1].get_length())

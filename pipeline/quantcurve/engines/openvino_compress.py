@@ -10,7 +10,6 @@ calibration set's hash, and it is taken out of the graph.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,10 +23,10 @@ from nncf.quantization.statistics_caching import cache_weight_compression_statis
 from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
 from quantcurve.engines.base import Tokens
+from quantcurve.engines.openvino_graphs import refusals, unpin_cache
 from quantcurve.engines.openvino_inputs import feed, input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.engines.openvino_layers import Layer, layers, rule_of_constant
-from quantcurve.errors import BackendError, QuantcurveError
 from quantcurve.recipe_openvino import LayerRule, OpenVinoVariant
 from quantcurve.weight_formats import INT8, METHODS, UNCOMPRESSED
 
@@ -47,7 +46,6 @@ WEIGHTED = frozenset({"MatMul", "Gather", "Convolution", "GroupConvolution"})
 LOG_COLUMNS = "120"
 """Width of what NNCF prints, whatever the terminal is: stages.ir_check reads it."""
 ADVANCED = ["nncf", "weight_compression", "advanced_parameters"]
-CACHE_PRECISION = ["runtime_options", "KV_CACHE_PRECISION"]
 
 
 class Calibrated(NamedTuple):
@@ -73,13 +71,15 @@ def collect(source: Path, target: Path, windows: Tokens) -> None:
         BackendError: NNCF or OpenVINO failed, or the model has inputs that are none of a language model's.
     """
     check_weights(source)
-    with _refusals(f"statistics: NNCF cannot collect them on {source / MODEL}"):
+    with refusals(f"statistics: NNCF cannot collect them on {source / MODEL}"):
         model = remove_friendly_name_duplicates(ov.Core().read_model(source / MODEL))
-        dataset = _dataset(model, source, windows)
+        dataset = dataset_of(model, source, windows)
         cache_weight_compression_statistics(model, build_graph(model), dataset, len(windows), target)
 
 
-def compress(source: Path, target: Path, variant: OpenVinoVariant, calibrated: Calibrated | None) -> None:
+def compress(
+    source: Path, target: Path, variant: OpenVinoVariant, calibrated: Calibrated | None, halve: bool = False
+) -> None:
     """Write a variant of an IR into a folder; its KV cache is left to the device.
 
     Args:
@@ -87,6 +87,7 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, calibrated: C
         target: folder, there already.
         variant: what to do.
         calibrated: what on, if the variant needs it.
+        halve: store what is left uncompressed as float16.
 
     Raises:
         ModelFileError: the source is cut short or no IR.
@@ -96,31 +97,20 @@ def compress(source: Path, target: Path, variant: OpenVinoVariant, calibrated: C
     """
     check_weights(source)
     os.environ["COLUMNS"] = LOG_COLUMNS
-    with _refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
+    with refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
         model = ov.Core().read_model(source / MODEL)
     if variant.weights not in UNCOMPRESSED:
-        with _refusals(f"{variant.label}: NNCF cannot compress it"):
+        with refusals(f"{variant.label}: NNCF cannot compress it"):
             model = _compressed(model, source, variant, calibrated)
     unpin_cache(model)
-    with _refusals(f"{variant.label}: the IR cannot be written"):
-        ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
+    with refusals(f"{variant.label}: the IR cannot be written"):
+        ov.save_model(model, target / MODEL, compress_to_fp16=halve or variant.weights == "F16")
         if is_described(variant) and not variant.layers:
             OVConfig(quantization_config=optimum_configuration(variant, _count(calibrated))).save_pretrained(target)
 
 
-@contextlib.contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """Whatever NNCF, optimum-intel and OpenVINO raise: their errors have no class in common."""
-    try:
-        yield
-    except QuantcurveError:
-        raise
-    except Exception as error:
-        raise BackendError(f"{what}: {str(error).strip() or type(error).__name__}") from error
-
-
 def _compressed(model: Any, source: Path, variant: OpenVinoVariant, calibrated: Calibrated | None) -> Any:
-    dataset = _dataset(model, source, calibrated.windows) if calibrated else None
+    dataset = dataset_of(model, source, calibrated.windows) if calibrated else None
     own, *rules = passes(model, layers(source), variant, _count(calibrated))
     if calibrated and calibrated.statistics:
         own["advanced_parameters"].statistics_path = str(calibrated.statistics)
@@ -133,7 +123,8 @@ def _compressed(model: Any, source: Path, variant: OpenVinoVariant, calibrated: 
     return model
 
 
-def _dataset(model: Any, source: Path, windows: Tokens) -> nncf.Dataset:
+def dataset_of(model: Any, source: Path, windows: Tokens) -> nncf.Dataset:
+    """Calibration windows (n, T) as NNCF takes them, one sequence a sample; it resets the KV cache before each."""
     names = input_names(model)
     return nncf.Dataset([feed(source, names, w[None], 0) for w in windows])
 
@@ -251,12 +242,3 @@ def _advanced(variant: OpenVinoVariant, samples: int | None) -> nncf.AdvancedCom
         group_size_fallback_mode=nncf.GroupSizeFallbackMode(variant.group_size_fallback),
         gptq_params=nncf.AdvancedGPTQParameters(subset_size=samples) if samples else nncf.AdvancedGPTQParameters(),
     )
-
-
-def unpin_cache(model: Any) -> None:
-    """An uncompressed export asks for a float16 KV cache; without that a device takes its own, as optimum-intel leaves
-    it after compression (optimum/intel/openvino/quantization.py, _remove_f16_kv_cache_precision_flag)."""
-    if model.has_rt_info(CACHE_PRECISION):
-        options = model.rt_info["runtime_options"]
-        kept = {name: value.astype(str) for name, value in options.items() if name != CACHE_PRECISION[1]}
-        model.set_rt_info(kept, ["runtime_options"])

@@ -24,6 +24,8 @@ INTEGERS = frozenset({"u8", "i8", "u4", "i4"})
 """Types of weights whose products take quantised activations (see `activations`)."""
 VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 """Instructions that the CPU plugin needs to quantise activations on x86; elsewhere it is not known."""
+QUANTIZER = "FakeQuantize"
+"""Operation that quantises activations in a range that was measured before."""
 SIMD_WIDTH = 16
 """Groups of activations that are no multiple of it are not quantised (see `activations`)."""
 ON_THE_WAY = frozenset({"Convert", "Multiply", "Subtract", "Reshape", "Transpose"})
@@ -167,6 +169,8 @@ def activations(graph: Any, group: int | None, devices: tuple[str, ...]) -> Acti
         group: activations that share a scale, as the device tells; it does so whatever the weights.
         devices: that execute; the rules of others are not known.
     """
+    if any(op.get_type_name() == QUANTIZER for op in graph.get_ops()):
+        return "measured ranges"
     every = products(graph)
     if group == 0:
         return "float"

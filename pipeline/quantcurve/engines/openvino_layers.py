@@ -28,6 +28,8 @@ FORMATS = {
     ("bf16", None): "BF16",
     ("u8", "f16"): "INT8_ASYM",
     ("i8", "f16"): "INT8_SYM",
+    ("u8", None): "INT8_ASYM",
+    ("i8", None): "INT8_SYM",
     ("u4", "f16"): "INT4_ASYM",
     ("i4", "f16"): "INT4_SYM",
     ("nf4", "f16"): "NF4",
@@ -37,7 +39,7 @@ FORMATS = {
     ("f4e2m1", "f8e8m0"): "MXFP4",
     ("f4e2m1", "f8e4m3"): "NVFP4",
 }
-"""By the element types of the weights and of their scales."""
+"""By the element types of the weights and of their scales, which nncf.quantize gives no names."""
 
 
 class Layer(NamedTuple):

@@ -37,7 +37,7 @@ def score(
     """
     rows = windows.shape[1] - 1 - windows.shape[1] // 2
     sink = _Keep(keep, len(windows), rows, model.vocabulary) if keep else None
-    source = _Reference(reference) if reference else None
+    source = KeptReference(reference) if reference else None
     parts: list[TokenScores] = []
     for i, logits in enumerate(model.second_halves(windows)):
         against = source.rows(i) if source else None
@@ -84,13 +84,15 @@ class _Keep:
             np.save(self.scratch.top_k, self.top_k)
 
 
-class _Reference:
+class KeptReference:
     """Reads a chunk's kept logits."""
 
     def __init__(self, scratch: ReferenceScratch) -> None:
+        """Open the files that `score` left under `keep`."""
         self.logits = np.load(scratch.logits, mmap_mode="r")
         self.normaliser = np.load(scratch.log_normaliser)
         self.top_k = np.load(scratch.top_k)
 
     def rows(self, window: int) -> ReferenceRows:
+        """Of one window, by its place in the chunk."""
         return ReferenceRows(np.asarray(self.logits[window]), self.normaliser[window], self.top_k[window])

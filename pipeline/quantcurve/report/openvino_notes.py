@@ -132,6 +132,8 @@ def _activations(config: OpenVinoEffective) -> str:
             return f"activations of some layers quantised in groups of {words.told(config.dynamic_quantization_group)}"
         case "float":
             return "activations not quantised"
+        case "measured ranges":
+            return "activations quantised in measured ranges"
         case "not applicable":
             return "activations not quantised since no weights are integers"
         case None:

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from quantcurve import disk, sources
-from quantcurve.engines.base import OpenVinoRuntime, Tokens
+from quantcurve.accuracy_records import ControlResult
+from quantcurve.engines.base import OpenVinoRuntime
 from quantcurve.engines.child import Child
 from quantcurve.engines.gguf_file import TensorInfo
-from quantcurve.engines.openvino_layers import layers
 from quantcurve.errors import BackendError, PrerequisiteError, UnsupportedFileError
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen, ModelFile
 from quantcurve.session import Event, Session
-from quantcurve.stages import activations, ir_check
 from quantcurve.stages.resolve import Failed, Reference
 from quantcurve.stages.tokenizer_gate import FileHash
 from quantcurve.width_refusals import Width
+
+if TYPE_CHECKING:
+    pass
 
 BESIDE_THE_IR = (
     *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
@@ -58,18 +60,8 @@ class IrStep(Frozen):
     it was converted from, unrounded."""
     notes: tuple[str, ...] = ()
     """What was asked for and did nothing."""
-
-
-class CompressInputs(Frozen):
-    """Key of a compressed IR."""
-
-    version: Literal[4] = 4
-    source_hash: str
-    beside: tuple[FileHash, ...]
-    """Files that are copied from the float32 IR's folder."""
-    variant: OpenVinoVariant
-    calibration_hash: str | None
-    packages: tuple[tuple[str, str], ...]
+    control: ControlResult | None = None
+    """Of a variant under accuracy control."""
 
 
 class Ir(NamedTuple):
@@ -86,13 +78,6 @@ class Ir(NamedTuple):
     def file(self) -> ModelFile:
         """What the file really is."""
         return self.step.file
-
-
-class Calibration(NamedTuple):
-    """Calibration tokens, (n, T)."""
-
-    content_hash: str
-    windows: Tokens
 
 
 def packages() -> tuple[tuple[str, str], ...]:
@@ -135,42 +120,8 @@ def find(reference: Reference, session: Session) -> Ir | None:
     return _floor(found[1], found[0]) if found else None
 
 
-def find_variant(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, session: Session) -> Ir | None:
-    """A variant's IR if the store has it; writes nothing."""
-    found = session.peek("compress", compress_inputs(source, entry, calibration), IrStep)
-    return Ir(entry.label, found[1], found[0], entry.as_run, entry) if found else None
-
-
 def _floor(folder: Path, step: IrStep) -> Ir:
     return Ir(FLOOR, folder, step, OpenVinoRuntime(execution="accuracy"), None)
-
-
-def compress(
-    source: Ir, entries: Sequence[OpenVinoVariant], calibration: Calibration | Failed | None, session: Session
-) -> list[Ir | Failed]:
-    """Every variant's IR; one that NNCF refuses, that memory or disk are too small for, or that needs a calibration set
-    that failed, is `Failed`, the others go on.
-
-    Raises:
-        RecipeError: a rule for single layers has no effect; nothing was made yet.
-    """
-    made: list[Ir | Failed] = []
-    found = layers(source.path)
-    ir_check.check_rules(found, entries)
-    for i, entry in enumerate(entries):
-        session.progress(Event("compress", i, len(entries), entry.label))
-        if reason := ir_check.refusal(found, entry):
-            made.append(Failed(entry.label, reason, ""))
-            continue
-        if isinstance(calibration, Failed) and entry.data_aware:
-            made.append(calibration._replace(name=entry.label))
-            continue
-        try:
-            made.append(_made(source, entry, None if isinstance(calibration, Failed) else calibration, session))
-        except (BackendError, PrerequisiteError) as error:
-            made.append(failed(entry.label, error, session.log(entry.label)))
-    session.progress(Event("compress", len(entries), len(entries), "done"))
-    return made
 
 
 def failed(name: str, error: BackendError | PrerequisiteError, log: Path) -> Failed:
@@ -186,18 +137,6 @@ def failed(name: str, error: BackendError | PrerequisiteError, log: Path) -> Fai
     return Failed(name, error.message.removeprefix(f"{name}: "), str(error.log or log))
 
 
-def compress_inputs(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None) -> CompressInputs:
-    """Key of a variant's IR: how it is run is no part of it, nor is its name."""
-    plain = entry.model_copy(update={"name": None, "runtime": OpenVinoRuntime()})
-    return CompressInputs(
-        source_hash=source.file.content_hash,
-        beside=source.step.beside,
-        variant=plain,
-        calibration_hash=calibration.content_hash if calibration and entry.data_aware else None,
-        packages=packages(),
-    )
-
-
 def widths(tensors: Sequence[TensorInfo]) -> list[Width]:
     """What NNCF would compress of the reference: matrices, and the stacked ones of experts (three dimensions), which it
     takes as it takes matrices."""
@@ -205,22 +144,14 @@ def widths(tensors: Sequence[TensorInfo]) -> list[Width]:
     return [Width(t.name, t.shape[0], t.weights, t.name.startswith(APART)) for t in matrices]
 
 
-def _made(source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, session: Session) -> Ir:
-    assert calibration or not entry.data_aware
-    inputs = compress_inputs(source, entry, calibration)
-    work = partial(_compress, source, entry, calibration, session)
-    step, artifact = session.make("compress", inputs, IrStep, work)
-    return Ir(entry.label, artifact.folder, step, entry.as_run, entry)
-
-
 def _export(reference: Reference, session: Session, draft: Path) -> IrStep:
     from quantcurve.engines import tokenizer_lanes
 
-    _check_disk(4 * reference.step.file.weights, draft, session)
+    check_disk(4 * reference.step.file.weights, draft, session)
     with Child("tokenizer", session.log("tokenizer")) as child:
         child.call(tokenizer_lanes.write_tokenizer, reference.path, reference.folder, draft)
     weights_from = _export_weights(reference, session, draft)
-    return _written(draft, session).model_copy(update={"weights_from": weights_from})
+    return written(draft, session).model_copy(update={"weights_from": weights_from})
 
 
 def _export_weights(reference: Reference, session: Session, draft: Path) -> Literal["reference", "folder"]:
@@ -241,39 +172,14 @@ def _export_weights(reference: Reference, session: Session, draft: Path) -> Lite
     return "reference"
 
 
-def _compress(
-    source: Ir, entry: OpenVinoVariant, calibration: Calibration | None, session: Session, draft: Path
-) -> IrStep:
-    from quantcurve.engines import openvino_compress
-
-    _check_disk(source.file.weights * entry.least_bits // 8, draft, session)
-    calibrated = None
-    if calibration and entry.data_aware:
-        read = _statistics(source, calibration, session) if activations.applies(entry) else None
-        calibrated = openvino_compress.Calibrated(calibration.windows, read)
-    with Child(entry.label, session.log(entry.label)) as child:
-        child.call(openvino_compress.compress, source.path, draft, entry, calibrated)
+def copy_beside(source: Ir, draft: Path) -> None:
+    """Copy what GenAI and optimum-intel load with an IR."""
     for beside in source.step.beside:
         shutil.copyfile(source.path / beside.name, draft / beside.name)
-    return _checked(_written(draft, session), source, entry, draft, child.log_since_start())
 
 
-def _statistics(source: Ir, calibration: Calibration, session: Session) -> Path:
-    inputs = activations.StatisticsInputs(
-        source_hash=source.file.content_hash, calibration_hash=calibration.content_hash, packages=packages()
-    )
-    return activations.statistics(inputs, source.path, calibration.windows, session)
-
-
-def _checked(step: IrStep, source: Ir, entry: OpenVinoVariant, draft: Path, log: str) -> IrStep:
-    """With what became of the layers, if it is not what was asked for."""
-    made = layers(draft)
-    fallbacks = ir_check.fallbacks(layers(source.path), made, entry)
-    file = step.file.model_copy(update={"fallbacks": fallbacks})
-    return step.model_copy(update={"file": file, "notes": ir_check.notes(made, entry, log)})
-
-
-def _written(draft: Path, session: Session) -> IrStep:
+def written(draft: Path, session: Session) -> IrStep:
+    """The record of an IR in a folder."""
     from quantcurve.engines import openvino_ir
 
     hash_file = session.store.hash_file
@@ -284,7 +190,12 @@ def _written(draft: Path, session: Session) -> IrStep:
     )
 
 
-def _check_disk(needed: int, draft: Path, session: Session) -> None:
+def check_disk(needed: int, draft: Path, session: Session) -> None:
+    """Refuse an IR that needs more bytes than are free.
+
+    Raises:
+        PrerequisiteError: it does.
+    """
     free = shutil.disk_usage(draft).free
     if free < needed:
         raise PrerequisiteError(

@@ -97,6 +97,10 @@ def _cells(variant: Model, config: EffectiveConfig | None) -> dict[str, Model] |
     """
     deployed = variant.runtime
     assert isinstance(deployed, OpenVinoRuntime) and isinstance(config, OpenVinoEffective)
+    if config.activations == "measured ranges":
+        return Missing(
+            missing="its activations are quantised in the graph, where no setting of a device switches them off"
+        )
     caches = {config.key_cache_precision, config.value_cache_precision}
     if None in caches:
         return Missing(missing="the device does not tell the precision of its KV cache")

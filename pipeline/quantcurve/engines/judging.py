@@ -1,0 +1,35 @@
+"""What crosses the process boundary when a model is judged by a validation function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from quantcurve.engines.base import ReferenceScratch
+from quantcurve.validation import Item
+
+
+class Judge(NamedTuple):
+    """By what a model is judged."""
+
+    function: str
+    """As the recipe names it."""
+    base: Path
+    """Folder that a file's name is relative to."""
+    items: tuple[Item, ...]
+    texts: Path
+    """Folder with the tokenizer."""
+    logits: Path | None
+    """Folder of the float reference's, of items that are windows (see base.ReferenceScratch)."""
+
+    @property
+    def scratch(self) -> ReferenceScratch | None:
+        """The reference's logits."""
+        return ReferenceScratch(self.logits) if self.logits else None
+
+
+class Judged(NamedTuple):
+    """What a function says of a model."""
+
+    values: list[float]
+    seconds: float

