@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +19,7 @@ from quantcurve.recipe import load
 from quantcurve.report import folder as run_folder
 from quantcurve.results import RunResult, VariantResult
 from quantcurve.run import Where, run
+from quantcurve.stages import restorable
 from test_cli import quantcurve
 from tiny import write_texts, write_tiny_llama
 
@@ -173,6 +176,22 @@ def test_another_budget_uses_what_was_validated_before(finished: RunResult, work
     before = control(finished, "fast")
     found = control(made(work, [w8a8(plain / 2.5, "tighter")], name="tighter"), "tighter")
     assert found.reached and found.validations < before.validations / 2
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_little_memory_ranks_in_parts_or_builds(
+    finished: RunResult, work: Path, plain: float, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Half of what one compilation needs, and less than the weights."""
+    needed = 12 * 1_333_248
+    free = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=int(share * needed)))
+    monkeypatch.setattr(restorable, "psutil", free)
+    shutil.rmtree(work / "cache" / "journals")
+    found = control(made(work, [w8a8(plain / (2 + share / 1e6), "little")], name="little"), "little")
+    before = control(finished, "fast")
+    assert found.reached
+    if share > 1 / 3:
+        assert [group.layers for group in found.restored] == [group.layers for group in before.restored]
 
 
 def test_a_budget_that_floats_do_not_keep_fails_the_variant_alone(work: Path) -> None:

@@ -343,7 +343,8 @@ def test_parts_are_neighbours_and_all() -> None:
     groups = [Group(number=n, quantizers=(), operations=(), layers=(), multiply_accumulates=0) for n in range(10)]
     assert parts(groups, 300, 300) == [tuple(range(10))]
     assert parts(groups, 300, 200) == [tuple(range(5)), tuple(range(5, 10))]
-    assert len(parts(groups, 300, 50)) == 10
+    assert len(parts(groups, 300, 110)) == 10
+    assert parts(groups, 300, 100) == []
 
 
 def test_scores_of_single_groups_agree_with_nncfs_ranker(source: Path, tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ def needed_bytes(quantised: Path) -> int:
 
 
 def parts(groups: Sequence[Group], needed: int, free_bytes: int) -> list[tuple[int, ...]]:
-    """Numbers of the groups that go into one compilation each, neighbours together: all in one where memory allows.
+    """Numbers of the groups that go into one compilation each, neighbours together: all in one where memory allows,
+    none where not even the weights fit.
 
     A third of what is needed are the weights themselves, which every compilation takes; the rest goes with the number
     of groups that can be restored.
@@ -171,6 +172,8 @@ def parts(groups: Sequence[Group], needed: int, free_bytes: int) -> list[tuple[i
         free_bytes: that may be taken.
     """
     always = needed // BYTES_PER_BYTE
+    if free_bytes <= always:
+        return []
     room = max(free_bytes - always, 1)
     count = min(max(ceil((needed - always) / room), 1), max(len(groups), 1))
     return [tuple(groups[i].number for i in part) for part in np.array_split(np.arange(len(groups)), count)]
