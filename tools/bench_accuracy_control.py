@@ -1,6 +1,6 @@
 """`ranking: fast` against NNCF's own accuracy control: wall time, and how many operations each has to restore.
 
-Usage: python tools/bench_accuracy_control.py [--seeds 0 1] [--smooth-quant off on] [--budgets 0.6 0.35 0.2]
+Usage: python tools/bench_accuracy_control.py [--seeds 0 1] [--smooth-quant off on] [--budgets 0.8 0.5 0.3]
            [--out FILE.json]
 
 Each cell is a model, with SmoothQuant or without, calibrated and judged on windows that the seed chooses, and budgets
@@ -203,10 +203,10 @@ def nncf_side(
     task: Controlled, found: Outcome, rest_s: float, model: Quantizers, stack: ExitStack, session: Session
 ) -> Side | None:
     """Where NNCF's way first kept a budget, if it did; its model is built and validated as ours is."""
-    step = next((s for s in found.trace if found.reference_mean - s.mean <= task.max_drop), None)
-    if step is None:
+    place = next((i for i, s in enumerate(found.trace) if found.reference_mean - s.mean <= task.max_drop), None)
+    if place is None:
         return None
-    numbers = model.numbers(step.operations)
+    step, numbers = found.trace[place], model.numbers(found.trace[: place + 1])
     _, built = control_run.trials(task, model, "nncf", stack, session)
     values = built.values(frozenset(numbers), task.held_out)
     return Side(
@@ -234,7 +234,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=[])
     parser.add_argument("--smooth-quant", nargs="*", choices=["off", "on"], default=["off", "on"])
-    parser.add_argument("--budgets", type=float, nargs="*", default=[0.6, 0.35, 0.2], help="loosest first")
+    parser.add_argument("--budgets", type=float, nargs="*", default=[0.8, 0.5, 0.3], help="loosest first")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("bench-accuracy-control.json"))
     options = parser.parse_args()

@@ -37,6 +37,7 @@ class Step(Frozen):
     reverted_groups: int
     operations: tuple[str, ...]
     """That were restored, by the graph's names."""
+    removed_quantizers: tuple[str, ...]
     mean: float
 
     @property

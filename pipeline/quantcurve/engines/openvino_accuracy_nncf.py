@@ -195,6 +195,7 @@ def _outcome(
                 seconds=step.seconds,
                 reverted_groups=len(found),
                 operations=_operations(found),
+                removed_quantizers=tuple(sorted(plain.names - step.names)),
                 mean=step.mean,
             )
             for step, found in steps

@@ -117,7 +117,8 @@ def restore_by_nncf(
         said.validations + said.ranking_validations,
         said.judged_items + len(judged.values),
     )
-    restored = model.numbers(said.reverted_operations)
+    kept = next(i for i, step in enumerate(said.trace) if step.removed_quantizers == said.removed_quantizers)
+    restored = model.numbers(said.trace[: kept + 1])
     drop, plain_drop = (said.reference_mean - mean for mean in (said.final_mean, said.plain_mean))
     outcome = accuracy_search.Outcome(
         restored, said.reached, drop, plain_drop, {}, None if said.reached else said.limit

@@ -12,6 +12,7 @@ import psutil
 
 from quantcurve.accuracy_records import RestoredGroup
 from quantcurve.accuracy_search import Restored, Step
+from quantcurve.engines import accuracy_outcome
 from quantcurve.engines.base import OpenVinoConfig
 from quantcurve.engines.child import Child
 from quantcurve.engines.judging import Judged
@@ -92,10 +93,14 @@ class Quantizers:
             return
         child.call(openvino_revert.build, self._quantised.folder, self.source, folder, sorted(restored))
 
-    def numbers(self, operations: Sequence[str]) -> tuple[int, ...]:
-        """Groups of operations that were restored, in the order of these."""
-        group_of = {operation: group.number for group in self.groups for operation in group.operations}
-        return tuple(dict.fromkeys(group_of[operation] for operation in operations))
+    def numbers(self, trace: Sequence[accuracy_outcome.Step]) -> tuple[int, ...]:
+        """Groups that NNCF's loop has restored in the last of these steps, in the order of the steps."""
+        found: dict[int, None] = {}
+        for step in trace:
+            removed = set(step.removed_quantizers)
+            now = [group.number for group in self.groups if removed.issuperset(group.quantizers)]
+            found = {number: None for number in (*found, *now) if number in now}
+        return tuple(found)
 
     def account(self, restored: Sequence[int], scores: Mapping[int, float]) -> Account:
         """What restoring these groups means, in this order."""
