@@ -154,3 +154,14 @@ def test_every_format_is_read_back(weights: str, tmp_path: Path) -> None:
             consumer.replace_source_output(found.output(0))
     ours = ov.compile_model(graph, "CPU", exact)(given)[0]
     assert np.abs(wanted - floats).max() > 10 * np.abs(ours - wanted).max()
+
+
+def test_every_layer_has_a_time(forms: dict[str, Path]) -> None:
+    """By the counters of the device, which tell what restoring a layer would cost."""
+    from quantcurve.engines.layer_times import layer_seconds
+    from quantcurve.engines.openvino_layers import layers
+
+    found = layers(forms["own"])
+    times = layer_seconds(forms["own"], found, EXACT)
+    assert set(times) == {layer.constant for layer in found}
+    assert all(seconds >= 0 for seconds in times.values()) and max(times.values()) > 0

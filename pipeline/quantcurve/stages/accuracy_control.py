@@ -33,6 +33,8 @@ class JournalInputs(Frozen):
     items_hash: str
     config: OpenVinoConfig
     engine: EngineIdentity
+    packages: tuple[tuple[str, str], ...]
+    """That make what is validated."""
 
 
 class Prepared(NamedTuple):

@@ -25,6 +25,7 @@ from quantcurve.estimates import Figure, Missing
 from quantcurve.journal import Journal
 from quantcurve.metrics.paired import paired_drop
 from quantcurve.session import Event, Session
+from quantcurve.stages import export
 from quantcurve.stages.accuracy_control import STAGE, Controlled, JournalInputs, config_of
 from quantcurve.stages.control_trials import Built, Quick, Spent
 from quantcurve.stages.restorable import Account, Quantizers, Weights
@@ -222,6 +223,7 @@ def _journal_path(task: Controlled, model_hash: str, config: OpenVinoConfig, ses
         items_hash=items_hash,
         config=config,
         engine=session.openvino,
+        packages=export.packages(),
     )
     return session.store.journal(inputs)
 
