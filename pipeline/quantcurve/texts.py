@@ -34,11 +34,22 @@ class ManifestFile(Frozen):
     sha256: str
 
 
+class EncoderFile(Frozen):
+    """Texts for embedding models: graded pairs, queries over passages, or sentences to calibrate on."""
+
+    path: str
+    """Relative to calib/."""
+    items: int
+    text_bytes: int
+    sha256: str
+
+
 class Manifest(Frozen):
     """calib/manifest.json: what the embedded texts are."""
 
     licence: str
     files: tuple[ManifestFile, ...]
+    encoder: tuple[EncoderFile, ...] = ()
 
 
 class LoadedText(NamedTuple):
