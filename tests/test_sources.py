@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.sources import Located, content_hash, locate
+from quantcurve.sources import Located, content_hash, locate, locate_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GGUF = b"GGUF" + bytes(60)
@@ -67,6 +67,23 @@ def test_a_file_in_a_package(package, tmp_path):
 def test_a_missing_file_in_a_package_names_those_there(tmp_path):
     with pytest.raises(RecipeError, match=r"has no file tiny.gguf; it has data/tiny\.Q4_1\.gguf"):
         locate("package:some_model/tiny.gguf", tmp_path)
+
+
+def test_a_folder_in_a_package(package, tmp_path):
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (package / "hf").mkdir(exist_ok=True)
+        (package / "hf" / name).write_text("{}")
+    source = "package:some_model/hf"
+    assert locate(source, tmp_path) == Located("hf_folder", package / "hf", source)
+    assert locate_folder(source, tmp_path).path == package / "hf"
+    with pytest.raises(RecipeError, match=r"it has data/tiny\.Q4_1\.gguf, hf"):
+        locate("package:some_model/nothing", tmp_path)
+    with pytest.raises(RecipeError, match=r"has no config\.json"):
+        locate("package:some_model/data", tmp_path)
+    with pytest.raises(RecipeError, match="neither a GGUF file nor a folder"):
+        locate("package:some_model/hf/config.json", tmp_path)
+    with pytest.raises(RecipeError, match="an embedding model is needed as a Hugging Face folder"):
+        locate_folder("package:some_model/data/tiny.Q4_1.gguf", tmp_path)
 
 
 def test_a_missing_package_names_its_distribution(tmp_path):

@@ -16,6 +16,7 @@ from quantcurve.errors import PrerequisiteError, RecipeError
 from quantcurve.store import HashFile
 
 FORMS = """package:MODULE/FILE.gguf            a file inside an installed Python package
+    package:MODULE/FOLDER               a Hugging Face folder inside one
     FILE.gguf                           a local GGUF file, relative to the recipe
     FOLDER                              a local Hugging Face folder (config.json and weights)
     hf:OWNER/NAME[@REVISION][#FILE.gguf]    a repository on the Hugging Face hub, or one GGUF file of it"""
@@ -56,6 +57,22 @@ def locate(source: str, base: Path) -> Located:
     if scheme[1] == "hf":
         return _on_hub(source, rest)
     raise RecipeError(f"model source {source!r}: unknown form {scheme[1]!r}; use one of\n    {FORMS}")
+
+
+def locate_folder(source: str, base: Path) -> Located:
+    """Find a model that must be a Hugging Face folder; see `locate`.
+
+    Raises:
+        RecipeError: as `locate`, or it is a GGUF file.
+        PrerequisiteError: as `locate`.
+    """
+    located = locate(source, base)
+    if located.kind != "hf_folder":
+        raise RecipeError(
+            f"model source {source!r}: a GGUF file; an embedding model is needed as a Hugging Face folder: name a "
+            "folder, package:MODULE/FOLDER, or hf:OWNER/NAME"
+        )
+    return located
 
 
 def download_file(repository: str, file: str, repo_type: hub.RepositoryType = "model") -> Path:
@@ -109,7 +126,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 def _packaged(source: str, rest: str) -> Located:
     module, _, file = rest.partition("/")
     if not module.isidentifier() or not file:
-        raise RecipeError(f"model source {source!r}: write package:MODULE/FILE.gguf")
+        raise RecipeError(f"model source {source!r}: write package:MODULE/FILE.gguf or package:MODULE/FOLDER")
     spec = find_spec(module) if module != "__main__" else None  # which has none, and says so by a ValueError
     if spec is None:
         raise PrerequisiteError(
@@ -117,14 +134,23 @@ def _packaged(source: str, rest: str) -> Located:
             f"pip install {module.replace('_', '-')}",
         )
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
-    found = next((f / file for f in folders if (f / file).is_file()), None)
-    if found is None:
+    found = next((f / file for f in folders if (f / file).exists()), None)
+    if found is None or (found.is_file() and found.suffix.lower() != ".gguf"):
         there = sorted(str(p.relative_to(f)) for f in folders for p in f.rglob("*.gguf"))
+        models = ((f, p.parent) for f in folders for p in f.rglob("config.json") if _is_model(p.parent))
+        there += sorted(str(model.relative_to(f)) for f, model in models)
+        what = f"no file {file}" if found is None else f"{file}, which is neither a GGUF file nor a folder"
         raise RecipeError(
-            f"model source {source!r}: package {module} has no file {file}; "
-            + (f"it has {', '.join(there)}" if there else "it has no GGUF files")
+            f"model source {source!r}: package {module} has {what}; "
+            + (f"it has {', '.join(there)}" if there else "it has no models")
         )
+    if found.is_dir():
+        return Located("hf_folder", _checked_folder(found, source), source)
     return Located("gguf", _one_piece(found, source), source)
+
+
+def _is_model(folder: Path) -> bool:
+    return not _folder_problem(p.name for p in folder.iterdir())
 
 
 def _local(source: str, base: Path) -> Located:
