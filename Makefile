@@ -31,13 +31,14 @@ lint: setup
 readme: setup
 	$(VENV)/cog -r -I tools README.md
 
-# Pins every package anew, without llama-cpp-python and torch, which files of their own pin, and without torchvision,
-# which optimum-intel declares and the language models' path never imports. With UV_FIND_LINKS naming a folder with
-# PyTorch's build for CPUs, its packages for GPUs stay out.
+# Pins every package anew, without llama-cpp-python and torch, which files of their own pin, and without torchvision and
+# sentence-transformers, which optimum-intel and the demo's encoder declare and nothing here imports. With
+# UV_FIND_LINKS naming a folder with PyTorch's build for CPUs, its packages for GPUs stay out.
 lock:
 	$(VENV)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --upgrade \
 	  --no-emit-package llama-cpp-python --no-emit-package torch --no-emit-package torchvision \
-	  --extra demo --extra dev --extra openvino --output-file requirements.lock pyproject.toml
+	  --no-emit-package sentence-transformers --extra demo --extra encoder-demo --extra dev --extra openvino \
+	  --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist

@@ -55,11 +55,30 @@ class Cell(Frozen):
     budgets: tuple[Budget, ...]
 
 
+class Agreement(Frozen):
+    """How well single groups' scores agree; Spearman's correlations, None where one side is all ties."""
+
+    smooth_quant: bool
+    seed: int
+    groups: int
+    items: int
+    spearman: float | None
+    """Of the switched graph with NNCF's models in float32 arithmetic."""
+    spearman_with_ties: float | None
+    """Where effects whose 95 % interval has 0 in it count as none."""
+    told_apart: int
+    """Groups whose effect has not, in NNCF's models."""
+    nncf_with_itself: float | None
+    """Of NNCF's models in float32 with the same as deployed."""
+    nncf_with_itself_with_ties: float | None
+
+
 class Bench(Frozen):
     """All cells."""
 
     machine: MachineFacts
     cells: tuple[Cell, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
 
 def table(bench: Bench) -> str:

@@ -24,6 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -102,38 +103,61 @@ def our_side(found: ControlResult, seconds: float) -> Side:
     )
 
 
-def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Session) -> Cell:
-    """Measure a cell."""
+class Opened(NamedTuple):
+    """A quantised model, what it is judged by, and what making both took."""
+
+    variant: OpenVinoVariant
+    prepared: Prepared
+    values: accuracy_control.ReferenceValues
+    model: Quantizers
+    model_hash: str
+    calibration: Tokens
+    quantise_s: float
+    reference_s: float
+
+    def controlled(self, max_drop: float) -> Controlled:
+        """The task of one budget."""
+        return controlled(self.variant, self.prepared, self.values, max_drop)
+
+
+def opened(smooth_quant: bool, seed: int, stack: ExitStack, session: Session) -> Opened:
+    """What both sides start from."""
     reference = resolve.resolve(Model(source=MODEL), Path.cwd(), session)
     source = export.export(reference, session)
     ready, calibration = prepared(seed, reference, session)
     variant = OpenVinoVariant(weights="W8A8", smooth_quant=smooth_quant)
     key = quantised.inputs_of(variant, source.file.content_hash, tokenize.windows_hash(calibration), export.packages())
+    started = time.perf_counter()
+    graph = quantised.quantised(key, source.path, calibration, session)
+    quantise_s = time.perf_counter() - started
+    started = time.perf_counter()
+    values = stack.enter_context(accuracy_control.references(source.path, session)).of(ready)
+    reference_s = time.perf_counter() - started
+    floats = accuracy_control.config_of(OpenVinoRuntime(execution="accuracy"), ready, session)
+    model = Quantizers(source.path, graph, floats)
+    return Opened(variant, ready, values, model, graph.step.content_hash, calibration, quantise_s, reference_s)
+
+
+def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Session) -> Cell:
+    """Measure a cell."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcurve-bench-")))
-        started = time.perf_counter()
-        graph = quantised.quantised(key, source.path, calibration, session)
-        quantise_s = time.perf_counter() - started
-        started = time.perf_counter()
-        references = stack.enter_context(accuracy_control.references(source.path, session))
-        values = references.of(ready)
-        reference_s = time.perf_counter() - started
-        floats = accuracy_control.config_of(OpenVinoRuntime(execution="accuracy"), ready, session)
-        model = Quantizers(source.path, graph, floats)
-        plain = plain_drop(controlled(variant, ready, values, 1.0), model, stack, session)
+        start = opened(smooth_quant, seed, stack, session)
+        model = start.model
+        plain = plain_drop(start.controlled(1.0), model, stack, session)
         ours = []
         for share in shares:
             forget(session)
-            task = controlled(variant, ready, values, share * plain.value)
-            result = control_run.restore(task, model, graph.step.content_hash, fresh(scratch), session)
-            ours.append((task, result, quantise_s + reference_s + result.seconds.total))
-        quick, built = control_run.trials(task, model, graph.step.content_hash, stack, session)
+            task = start.controlled(share * plain.value)
+            result = control_run.restore(task, model, start.model_hash, fresh(scratch), session)
+            ours.append((task, result, start.quantise_s + start.reference_s + result.seconds.total))
+        quick, built = control_run.trials(task, model, start.model_hash, stack, session)
         scores = {group.number: quick.journal.values(f"quick {group.number}") for group in model.groups}
         items = range(task.searched)
         whole, none = (np.array(quick.values(frozenset(some), items)) for some in (range(len(model.groups)), ()))
         off = float(np.mean(none - np.array(built.values(frozenset(), items))))
         forget(session)
-        found, rest_s = by_nncf(ours[-1][0], model, calibration, scratch, session)
+        found, rest_s = by_nncf(ours[-1][0], model, start.calibration, scratch, session)
         correlation, compared = agreement(scores, model, settings_journal(ours[-1][0], session))
         budgets = [
             Budget(
@@ -147,14 +171,14 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], session: Se
     return Cell(
         smooth_quant=smooth_quant,
         seed=seed,
-        quantise_s=quantise_s,
+        quantise_s=start.quantise_s,
         plain_drop=plain,
         groups=len(model.groups),
         nncf_seconds=found.trace[-1].seconds + rest_s,
         nncf_rankings=found.rankings,
         rank_correlation=correlation,
         groups_compared=compared,
-        all_restored_difference=float(np.abs(whole - values.values[: task.searched]).max()),
+        all_restored_difference=float(np.abs(whole - start.values.values[: task.searched]).max()),
         none_restored_difference=off,
         budgets=tuple(budgets),
     )

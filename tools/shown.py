@@ -20,6 +20,10 @@ DEMO = ROOT / "tests" / "data" / "demo" / "results.json"
 TWO_BY_TWO = ROOT / "tests" / "data" / "kv" / "results.json"
 RACES = ROOT / "tests" / "data" / "race"
 """What tools/bench_screen.py wrote with --json."""
+ACCURACY_CONTROL = ROOT / "tests" / "data" / "accuracy_control" / "bench.json"
+"""What tools/bench_accuracy_control.py wrote with --out."""
+ENCODER = ROOT / "tests" / "data" / "encoder" / "results.json"
+"""results.json of `quantcurve run all-minilm-l6-v2`."""
 OPENVINO_SCORING = ROOT / "tests" / "data" / "openvino" / "scoring.json"
 """What tools/bench_openvino.py wrote with --json."""
 
@@ -108,6 +112,23 @@ def openvino_scoring() -> str:
     import race
 
     return race.render(OPENVINO_SCORING)
+
+
+def accuracy_control() -> str:
+    """What tools/bench_accuracy_control.py measured, with the machine it ran on."""
+    from accuracy_table import Bench, table
+
+    bench = Bench.model_validate_json(ACCURACY_CONTROL.read_text())
+    return f"{table(bench)}\nOn {bench.machine.processor}, {bench.machine.logical_cores} cores.\n"
+
+
+def encoder_table() -> str:
+    """The recorded run of the shipped encoder's recipe."""
+    from quantcurve.encoder_results import EncoderResult
+    from quantcurve.report.encoder_table import encoder_markdown
+
+    result = EncoderResult.model_validate_json(ENCODER.read_text())
+    return encoder_markdown(result).partition("\n\n")[2]
 
 
 def recipe_error() -> str:

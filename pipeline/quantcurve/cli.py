@@ -7,8 +7,9 @@ something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,11 +32,16 @@ from quantcurve.console import (
     interruptible,
     load_recipe,
     print_version,
+    recipe_path,
     say,
     show,
     traceback_text,
     watched,
 )
+
+if TYPE_CHECKING:
+    from quantcurve.encoder_results import EncoderVariantResult
+    from quantcurve.results import VariantResult
 
 app = typer.Typer(
     name="quantcurve",
@@ -75,14 +81,19 @@ def run(
 
     Example: quantcurve run recipes/smollm2-135m.yaml --threads 8
     """
+    from quantcurve.cli_encoder import run_encoder
+    from quantcurve.encoder_recipe import is_encoder
     from quantcurve.report import folder
     from quantcurve.run import Where
     from quantcurve.run import run as run_recipe
 
+    stages = frozenset(stage.value for stage in force or ())
+    if is_encoder(recipe_path(recipe)):
+        run_encoder(recipe_path(recipe), Where(threads, cache=cache, force=stages), out, json, quiet, verbose)
+        return
     loaded = load_recipe(recipe)
     target = out or Path("runs") / loaded.recipe.name
     folder.prepare(target)
-    stages = frozenset(stage.value for stage in force or ())
     where = Where(threads, device.value, cache, target / "logs", stages)
     with interruptible(), watched(quiet, verbose) as progress:
         result = run_recipe(loaded, where, progress)
@@ -203,10 +214,10 @@ def explain(
     from quantcurve.report import folder
     from quantcurve.report.explain import explanation
 
-    result = folder.load(run)
-    found = [v for v in result.variants if v.accuracy_control and variant in {None, v.name}]
+    variants: Sequence[VariantResult | EncoderVariantResult] = folder.load_any(run).variants
+    found = [v for v in variants if v.accuracy_control and variant in {None, v.name}]
     if not found:
-        names = ", ".join(v.name for v in result.variants if v.accuracy_control) or "none of its variants was"
+        names = ", ".join(v.name for v in variants if v.accuracy_control) or "none of its variants was"
         raise RecipeError(f"{variant or run}: not under accuracy control; in this run: {names}")
     if json:
         typer.echo(json_module.dumps({v.name: v.accuracy_control.model_dump() for v in found if v.accuracy_control}))
@@ -239,16 +250,19 @@ def recipes() -> None:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    encoder: Annotated[bool, typer.Option("--encoder", help="Of a recipe of kind encoder.")] = False,
+) -> None:
     """Print the JSON schema of a recipe, for editors.
 
     Example: quantcurve schema > recipe.schema.json
     """
     import json as json_module
 
+    from quantcurve.encoder_recipe import EncoderRecipe
     from quantcurve.recipe import Recipe
 
-    typer.echo(json_module.dumps(Recipe.model_json_schema(), indent=1))
+    typer.echo(json_module.dumps((EncoderRecipe if encoder else Recipe).model_json_schema(), indent=1))
 
 
 @app.command()

@@ -74,12 +74,25 @@ def print_version(wanted: bool) -> None:
 
 def load_recipe(recipe: str) -> LoadedRecipe:
     """A recipe by its path, or by the name of a shipped one."""
-    from quantcurve import resources
+    from quantcurve.encoder_recipe import is_encoder
+    from quantcurve.errors import RecipeError
     from quantcurve.recipe import load
+
+    path = recipe_path(recipe)
+    if is_encoder(path):
+        raise RecipeError(
+            f"{path}: a recipe of kind encoder is for quantcurve run, which only does what is not done yet"
+        )
+    return load(path)
+
+
+def recipe_path(recipe: str) -> Path:
+    """The file of a recipe, by its path or by the name of a shipped one."""
+    from quantcurve import resources
 
     path = Path(recipe)
     shipped = resources.folder("recipes") / f"{recipe}.yaml"
-    return load(shipped if not path.exists() and path.suffix == "" and shipped.is_file() else path)
+    return shipped if not path.exists() and path.suffix == "" and shipped.is_file() else path
 
 
 def show(result: RunResult, json: bool, markdown: bool) -> None:

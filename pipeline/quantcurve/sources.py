@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -73,6 +73,30 @@ def locate_folder(source: str, base: Path) -> Located:
             "folder, package:MODULE/FOLDER, or hf:OWNER/NAME"
         )
     return located
+
+
+def fetch_beside(located: Located, names: Sequence[str]) -> list[Path]:
+    """Files in folders below a model's own, which `locate` does not fetch from the hub; those that it has.
+
+    Args:
+        located: a Hugging Face folder.
+        names: of the files, relative to it.
+
+    Raises:
+        PrerequisiteError: out of reach and not in the hub's cache.
+    """
+    scheme = _SCHEME.match(located.description)
+    name = hub.parse(located.description[scheme.end() :]) if scheme and scheme[1] == "hf" else None
+    found = []
+    for file in names:
+        if name and not (located.path / file).is_file():
+            try:
+                hub.fetch_file(name._replace(file=file))
+            except RecipeError:
+                continue  # the repository has no such file
+        if (located.path / file).is_file():
+            found.append(located.path / file)
+    return found
 
 
 def download_file(repository: str, file: str, repo_type: hub.RepositoryType = "model") -> Path:

@@ -6,17 +6,20 @@ One process holds one model at a time, and the function that judges it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quantcurve import validation_loading
-from quantcurve.engines import openvino_child, quantizer_groups
+from quantcurve import encoder_validation, validation_loading
+from quantcurve.engines import encoder_child, openvino_child, quantizer_groups
 from quantcurve.engines.base import OpenVinoConfig, Tokens
 from quantcurve.engines.deployed_runner import DeployedRunner
+from quantcurve.engines.encoder_child import CompiledEncoder
+from quantcurve.engines.encoder_runner import TextEncoder, TextTokenizer
+from quantcurve.engines.encoder_switch import SwitchedEncoder
 from quantcurve.engines.judging import Judge, Judged
 from quantcurve.engines.openvino_switch import SwitchedRunner
 from quantcurve.engines.openvino_weight_swap import SwapRunner
@@ -25,17 +28,18 @@ from quantcurve.engines.validation_model import OpenModel
 from quantcurve.errors import BackendError
 from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.records import OpenVinoEffective
-from quantcurve.validation import ValidationFunction
+from quantcurve.validation import Encoder, LanguageModel, ValidationFunction
 
 if TYPE_CHECKING:
     from quantcurve.engines.accuracy_outcome import Outcome, Settings
 
+AnyRunner = Runner | CompiledEncoder | SwitchedEncoder
 CHECKED_ITEMS = 8
 """On which a function is tried several times."""
 
 _judge: Judge | None = None
 _function: ValidationFunction | None = None
-_runner: Runner | None = None
+_runner: AnyRunner | None = None
 
 
 def judge_by(judge: Judge) -> None:
@@ -45,13 +49,16 @@ def judge_by(judge: Judge) -> None:
         RecipeError: it cannot be loaded.
     """
     global _judge, _function
-    _function = validation_loading.load(judge.function, judge.base)
+    if judge.encoder:
+        _function = encoder_validation.load(judge.function, judge.base, judge.items, judge.reference)
+    else:
+        _function = validation_loading.load(judge.function, judge.base)
     _judge = judge
 
 
 def reference_values(source: Path, config: OpenVinoConfig) -> list[float]:
     """Values of the float reference on all items, once it is shown on the first ones that they are always the same; its
-    logits are kept.
+    logits, or an encoder's embeddings, are kept.
 
     Raises:
         RecipeError: the function failed, or gives other values at another time, in another order or one by one.
@@ -61,7 +68,9 @@ def reference_values(source: Path, config: OpenVinoConfig) -> list[float]:
     open_folder(source, config)
     if judge.scratch:
         openvino_child.score(np.stack([item.tokens for item in judge.items]), None, judge.scratch)
-    with closing(_model(_open_runner())) as model:
+    with _model(_open_runner()) as model:
+        if isinstance(model, TextEncoder) and judge.reference:
+            encoder_validation.keep(model.embed, judge.items, judge.reference)
         found = validation_loading.check_deterministic(function, judge.function, model, judge.items[:CHECKED_ITEMS])
         rest = judge.items[CHECKED_ITEMS:]
         return found + (validation_loading.values(function, judge.function, model, rest) if rest else [])
@@ -71,6 +80,9 @@ def open_folder(folder: Path, config: OpenVinoConfig) -> OpenVinoEffective:
     """Open an IR as it is deployed, in place of what this process held; see openvino_child.open_model."""
     global _runner
     close()
+    if _judging()[0].encoder:
+        _runner, effective = encoder_child.compiled(folder, config)
+        return effective
     _runner = runner = DeployedRunner(folder, config)
     return runner.effective
 
@@ -79,7 +91,8 @@ def open_switched(quantised: Path, source: Path, switchable: Sequence[int], conf
     """Compile a quantised graph in which groups can be restored; see SwitchedRunner."""
     global _runner
     close()
-    _runner = SwitchedRunner(quantised, source, quantizer_groups.load(quantised).groups, switchable, config)
+    kind = SwitchedEncoder if _judging()[0].encoder else SwitchedRunner
+    _runner = kind(quantised, source, quantizer_groups.load(quantised).groups, switchable, config)
 
 
 def open_swapped(source: Path, forms: Mapping[str, Path], config: OpenVinoConfig) -> None:
@@ -92,7 +105,7 @@ def open_swapped(source: Path, forms: Mapping[str, Path], config: OpenVinoConfig
 def judge_switched(restored: Sequence[int], items: Sequence[int]) -> Judged:
     """Values of the switchable model with groups restored, for items by their places."""
     runner = _open_runner()
-    assert isinstance(runner, SwitchedRunner)
+    assert isinstance(runner, SwitchedRunner | SwitchedEncoder)
     runner.restore(restored)
     return judge_open(items)
 
@@ -127,17 +140,23 @@ def close() -> None:
     openvino_child.close_model()
 
 
-def _judged(runner: Runner, items: Sequence[int]) -> Judged:
+def _judged(runner: AnyRunner, items: Sequence[int]) -> Judged:
     judge, function = _judging()
     started = time.perf_counter()
-    with closing(_model(runner)) as model:
+    with _model(runner) as model:
         values = validation_loading.values(function, judge.function, model, [judge.items[i] for i in items])
     return Judged(values, time.perf_counter() - started)
 
 
-def _model(runner: Runner) -> OpenModel:
+@contextmanager
+def _model(runner: AnyRunner) -> Iterator[LanguageModel | Encoder]:
     judge, _ = _judging()
-    return OpenModel(runner, judge.scratch, [item.number for item in judge.items], judge.texts)
+    if isinstance(runner, CompiledEncoder | SwitchedEncoder):
+        yield TextEncoder(runner, TextTokenizer(judge.texts))
+        return
+    numbers = [item.number for item in judge.items]
+    with closing(OpenModel(runner, judge.scratch, numbers, judge.texts)) as model:
+        yield model
 
 
 def _judging() -> tuple[Judge, ValidationFunction]:
@@ -146,7 +165,7 @@ def _judging() -> tuple[Judge, ValidationFunction]:
     return _judge, _function
 
 
-def _open_runner() -> Runner:
+def _open_runner() -> AnyRunner:
     if _runner is None:
         raise BackendError("no model is open in this process")
     return _runner

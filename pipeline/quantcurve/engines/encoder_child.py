@@ -29,8 +29,16 @@ HIDDEN = "last_hidden_state"
 class CompiledEncoder:
     """The transformer of an IR, compiled; an encoder_runner.EncoderRunner."""
 
-    def __init__(self, path: Path, config: OpenVinoConfig) -> None:
+    def __init__(
+        self, path: Path, config: OpenVinoConfig, graph: Any = None, given: dict[str, Any] | None = None
+    ) -> None:
         """Compile it.
+
+        Args:
+            path: folder of the IR.
+            config: how to run it.
+            graph: an ov.Model in place of the folder's own.
+            given: properties to set in place of the configuration's.
 
         Raises:
             ModelFileError: a file is missing, cut short or not an encoder's IR.
@@ -39,23 +47,23 @@ class CompiledEncoder:
         self.path = path
         self.config = config
         self.core = ov.Core()
-        check_weights(path)
-        try:
-            self.graph = self.core.read_model(path / MODEL)
-        except RuntimeError as error:
-            raise ModelFileError(f"{path / MODEL}: OpenVINO cannot read it: {first_line(error)}") from error
+        self.graph = graph or self._read()
         if not any(HIDDEN in port.get_names() for port in self.graph.outputs):
             raise ModelFileError(f"{path / MODEL}: no output named {HIDDEN}; export it with task feature-extraction")
         self.inputs = input_names(self.graph)
         try:
-            self.compiled = self.core.compile_model(self.graph, config.runtime.device, properties(config))
+            self.compiled = self.core.compile_model(self.graph, config.runtime.device, given or properties(config))
         except RuntimeError as error:
             raise BackendError(f"{path}: OpenVINO cannot compile it: {first_line(error)}") from error
         self.request = self.compiled.create_infer_request()
 
     def hidden(self, tokens: Tokens) -> Floats:
         """See encoder_runner.EncoderRunner."""
-        self.infer(feed(self.path, self.inputs, tokens))
+        return self.hidden_of(feed(self.path, self.inputs, tokens))
+
+    def hidden_of(self, inputs: dict[str, np.ndarray[Any, Any]]) -> Floats:
+        """The same, of all inputs of a pass."""
+        self.infer(inputs)
         found: Floats = self.request.get_tensor(HIDDEN).data
         return found
 
@@ -71,6 +79,13 @@ class CompiledEncoder:
             shape = list(inputs["input_ids"].shape)
             raise BackendError(f"{self.path}: OpenVINO failed on ids {shape}: {first_line(error)}") from error
 
+    def _read(self) -> Any:
+        check_weights(self.path)
+        try:
+            return self.core.read_model(self.path / MODEL)
+        except RuntimeError as error:
+            raise ModelFileError(f"{self.path / MODEL}: OpenVINO cannot read it: {first_line(error)}") from error
+
 
 _encoder: TextEncoder | None = None
 _compiled: CompiledEncoder | None = None
@@ -84,13 +99,25 @@ def open_model(path: Path, config: OpenVinoConfig) -> OpenVinoEffective:
         BackendError: the device is not there, or refuses the model or the configuration.
     """
     global _encoder, _compiled
-    _encoder = _compiled = None
-    require_device(config.runtime.device)
-    _compiled = CompiledEncoder(path, config)
+    close_model()
+    _compiled, effective = compiled(path, config)
     _encoder = TextEncoder(_compiled)
-    found = read_back(_compiled.core, _compiled.compiled, _compiled.graph, config)
-    _check_granted(config, found)
-    return found
+    return effective
+
+
+def compiled(path: Path, config: OpenVinoConfig) -> tuple[CompiledEncoder, OpenVinoEffective]:
+    """A model of its own, with the configuration read back; see open_model for what is raised."""
+    require_device(config.runtime.device)
+    found = CompiledEncoder(path, config)
+    effective = read_back(found.core, found.compiled, found.graph, config)
+    _check_granted(config, effective)
+    return found, effective
+
+
+def close_model() -> None:
+    """Free the model of this process."""
+    global _encoder, _compiled
+    _encoder = _compiled = None
 
 
 def current() -> tuple[TextEncoder, CompiledEncoder]:
@@ -126,12 +153,12 @@ def time_once(workload: EncoderWorkload) -> list[float]:
     Raises:
         BackendError: OpenVINO failed.
     """
-    _, compiled = current()
-    inputs = feed(compiled.path, compiled.inputs, workload_tokens(workload))
+    _, model = current()
+    inputs = feed(model.path, model.inputs, workload_tokens(workload))
     found = []
     for _ in range(workload.passes):
         started = time.perf_counter()
-        compiled.infer(inputs)
+        model.infer(inputs)
         found.append(1000 * (time.perf_counter() - started))
     return found
 
@@ -149,8 +176,8 @@ def write_workload(workload: EncoderWorkload, folder: Path) -> dict[str, list[in
     Raises:
         BackendError: the model has an input that is none of an encoder's.
     """
-    _, compiled = current()
-    inputs = feed(compiled.path, compiled.inputs, workload_tokens(workload))
+    _, model = current()
+    inputs = feed(model.path, model.inputs, workload_tokens(workload))
     for name, values in inputs.items():
         np.save(folder / f"{name}.npy", values)
     return {name: list(values.shape) for name, values in inputs.items()}
@@ -163,8 +190,7 @@ def device_properties() -> dict[str, Any]:
 
 def time_load(path: Path, config: OpenVinoConfig) -> float:
     """Seconds from nothing to a model that is ready to infer (weights in the page cache), leaving it open."""
-    global _encoder, _compiled
-    _encoder = _compiled = None
+    close_model()
     started = time.perf_counter()
     open_model(path, config)
     return time.perf_counter() - started

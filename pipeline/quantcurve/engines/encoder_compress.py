@@ -20,40 +20,57 @@ from quantcurve.engines.openvino_inputs import input_names
 from quantcurve.engines.openvino_ir import MODEL, check_weights
 from quantcurve.engines.openvino_layers import layers
 from quantcurve.recipe_openvino import OpenVinoVariant
-from quantcurve.weight_formats import STATIC, UNCOMPRESSED
+from quantcurve.weight_formats import UNCOMPRESSED
 
 Feeds = list[dict[str, Any]]
 """Inputs of forward passes."""
 
 
-def compress(source: Path, target: Path, variant: OpenVinoVariant, sentences: Sequence[str]) -> None:
-    """Write a variant of an IR into a folder.
+def compress(source: Path, target: Path, variant: OpenVinoVariant) -> None:
+    """Write a variant of an IR with other weights into a folder.
 
     Args:
-        source: folder with the float32 IR and the tokenizer.
+        source: folder with the float32 IR.
         target: folder, there already.
         variant: what to do.
-        sentences: to calibrate on; only W8A8 takes some.
 
     Raises:
         ModelFileError: the source is cut short or no IR.
         RecipeError: a rule for single layers matches none.
         BackendError: NNCF refused, or OpenVINO failed.
     """
-    check_weights(source)
-    with refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
-        model = ov.Core().read_model(source / MODEL)
-    if variant.weights in STATIC:
-        inputs = feeds(model, source, sentences)
-        arguments = openvino_w8a8.arguments(variant, layers(source), len(inputs), compress=True)
-        with refusals(f"{variant.label}: NNCF cannot quantise it"):
-            model = nncf.quantize(model, nncf.Dataset(inputs), **arguments)
-    elif variant.weights not in UNCOMPRESSED:
+    model = _read(source, variant)
+    if variant.weights not in UNCOMPRESSED:
         with refusals(f"{variant.label}: NNCF cannot compress it"):
             for arguments in passes(model, layers(source), variant, None):
                 model = nncf.compress_weights(model, **arguments)
     with refusals(f"{variant.label}: the IR cannot be written"):
         ov.save_model(model, target / MODEL, compress_to_fp16=variant.weights == "F16")
+
+
+def quantise(source: Path, target: Path, variant: OpenVinoVariant, sentences: Sequence[str]) -> None:
+    """Quantise weights and activations, without compressing the weights; see openvino_w8a8.quantise.
+
+    Args:
+        source: folder with the float32 IR and the tokenizer.
+        target: folder, there already.
+        variant: what to do.
+        sentences: to calibrate on; all are used.
+
+    Raises:
+        ModelFileError: the source is cut short or no IR, or the tokenizer is broken.
+        RecipeError: a rule for single layers matches none.
+        BackendError: NNCF or OpenVINO failed.
+    """
+    model = _read(source, variant)
+    inputs = feeds(model, source, sentences)
+    openvino_w8a8.quantise_on(model, source, target, variant, nncf.Dataset(inputs), len(inputs))
+
+
+def _read(source: Path, variant: OpenVinoVariant) -> Any:
+    check_weights(source)
+    with refusals(f"{variant.label}: OpenVINO cannot read {source / MODEL}"):
+        return ov.Core().read_model(source / MODEL)
 
 
 def feeds(model: Any, source: Path, sentences: Sequence[str]) -> Feeds:

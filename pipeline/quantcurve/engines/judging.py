@@ -19,13 +19,16 @@ class Judge(NamedTuple):
     items: tuple[Item, ...]
     texts: Path
     """Folder with the tokenizer."""
-    logits: Path | None
-    """Folder of the float reference's, of items that are windows (see base.ReferenceScratch)."""
+    reference: Path | None
+    """Folder of what is kept of the float reference: its logits of items that are windows (see base.ReferenceScratch),
+    or an encoder's embeddings of the items' texts (see encoder_validation.KeptEmbeddings)."""
+    encoder: bool = False
+    """Whether it is an embedding model that is judged."""
 
     @property
     def scratch(self) -> ReferenceScratch | None:
         """The reference's logits."""
-        return ReferenceScratch(self.logits) if self.logits else None
+        return ReferenceScratch(self.reference) if self.reference and not self.encoder else None
 
 
 class Judged(NamedTuple):

@@ -35,6 +35,33 @@ BYTES_PER_BYTE = 3
 540 MB (SmolLM2-135M), of which the weights themselves are a third."""
 
 
+class Switch:
+    """Which groups are restored, as an input of the graph."""
+
+    def __init__(self, path: Path, switchable: Sequence[int]) -> None:
+        """path: of the model, for errors; switchable: numbers of the groups that can be restored."""
+        self._path = path
+        self._place = {number: place for place, number in enumerate(sorted(set(switchable)))}
+        self._values = np.zeros(len(self._place), np.bool_)
+
+    def restore(self, numbers: Sequence[int]) -> None:
+        """Run just these groups in float.
+
+        Raises:
+            BackendError: one is not switchable here.
+        """
+        if unknown := sorted(set(numbers) - self._place.keys()):
+            raise BackendError(f"{self._path}: group {unknown[0]} is not among those compiled to be restored")
+        values = np.zeros(len(self._place), np.bool_)
+        values[[self._place[number] for number in numbers]] = True
+        self._values = values
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a pass is given beside its own inputs."""
+        return {SWITCH: self._values} if self._place else {}
+
+
 class SwitchedRunner:
     """A quantised model with groups that can be restored; a Runner."""
 
@@ -63,16 +90,12 @@ class SwitchedRunner:
         """
         self.path = quantised
         self.config = config
-        graph, original = read(quantised), read(source)
-        revert(graph, of_numbers(groups, [n for n in restored if n not in switchable]), original)
-        self._place = {group.number: place for place, group in enumerate(of_numbers(groups, switchable))}
-        if self._place:
-            add_switches(graph, of_numbers(groups, switchable), original)
+        graph = switchable_graph(quantised, source, groups, switchable, restored)
+        self._switch = Switch(quantised, switchable)
         self.vocabulary = vocabulary_of(quantised, graph)
         last_positions(graph)
         unpin_cache(graph)
         self._inputs = input_names(graph) - {SWITCH}
-        self._switch = np.zeros(len(self._place), np.bool_)
         core = ov.Core()
         try:
             compiled = core.compile_model(graph, config.runtime.device, float_properties(config))
@@ -87,17 +110,11 @@ class SwitchedRunner:
         Raises:
             BackendError: one is not switchable here.
         """
-        if unknown := sorted(set(numbers) - self._place.keys()):
-            raise BackendError(f"{self.path}: group {unknown[0]} is not among those compiled to be restored")
-        switch = np.zeros(len(self._place), np.bool_)
-        switch[[self._place[number] for number in numbers]] = True
-        self._switch = switch
+        self._switch.restore(numbers)
 
     def forward(self, tokens: Tokens, past: int, positions: int = 1) -> Floats:
         """See Runner.forward."""
-        given = feed(self.path, self._inputs, tokens, past, positions)
-        if self._place:
-            given[SWITCH] = self._switch
+        given = feed(self.path, self._inputs, tokens, past, positions) | self._switch.given
         return run(self.path, self._request, given, past, positions)
 
 
@@ -126,6 +143,17 @@ def float_properties(config: OpenVinoConfig) -> dict[str, Any]:
         found.setdefault("KV_CACHE_PRECISION", "f32")
         found.setdefault("DYNAMIC_QUANTIZATION_GROUP_SIZE", "0")
     return found
+
+
+def switchable_graph(
+    quantised: Path, source: Path, groups: Sequence[Group], switchable: Sequence[int], restored: Sequence[int] = ()
+) -> Any:
+    """A quantised graph with the input SWITCH; see SwitchedRunner for what is given and raised."""
+    graph, original = read(quantised), read(source)
+    revert(graph, of_numbers(groups, [n for n in restored if n not in switchable]), original)
+    if switchable:
+        add_switches(graph, of_numbers(groups, switchable), original)
+    return graph
 
 
 def add_switches(graph: Any, groups: Sequence[Group], original: Any) -> None:

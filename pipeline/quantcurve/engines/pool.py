@@ -6,14 +6,27 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from quantcurve.engines.base import LoadedModel
 from quantcurve.machine import available_memory_bytes
 
 RESERVE = 0.1
 """Fraction of the memory available at the start that is left alone."""
-M = TypeVar("M", bound=LoadedModel)
+
+
+class Held(Protocol):
+    """A model in a process of its own."""
+
+    def resident_bytes(self) -> int:
+        """Memory that the model's process holds now."""
+        ...
+
+    def close(self) -> None:
+        """Free the model and end its process."""
+        ...
+
+
+M = TypeVar("M", bound=Held)
 
 
 class ModelPool(Generic[M]):

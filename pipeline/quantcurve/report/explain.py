@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from quantcurve.accuracy_records import ControlResult
+from quantcurve.encoder_results import EncoderVariantResult
 from quantcurve.estimates import Figure, Missing
 from quantcurve.results import VariantResult
 
@@ -22,7 +23,7 @@ NUMBERED = re.compile(r"^(?P<stack>.*?)\.?(?P<number>\d+)\.(?P<module>.+)$")
 """model.layers.3.mlp.up_proj: stack model.layers, number 3, module mlp.up_proj."""
 
 
-def explanation(variant: VariantResult) -> Iterator[RenderableType]:
+def explanation(variant: VariantResult | EncoderVariantResult) -> Iterator[RenderableType]:
     """Sentences, map and list for one variant under accuracy control."""
     control = variant.accuracy_control
     assert control
@@ -71,7 +72,7 @@ def layer_map(control: ControlResult) -> Table:
     modules = list(dict.fromkeys(found["module"] for found in places))
     rows = list(dict.fromkeys((found["stack"], int(found["number"])) for found in places))
     to = {layer: MARKS.get(group.to, "F") for group in control.restored for layer in group.layers}
-    table = Table("layer", *(_short(module) for module in modules), box=None, pad_edge=False, padding=(0, 1))
+    table = Table("layer", *_titles(modules), box=None, pad_edge=False, padding=(0, 1))
     marked = [
         (f"{stack} {number}", tuple(_mark(f"{stack}.{number}.{module}", control.layers, to) for module in modules))
         for stack, number in rows
@@ -108,9 +109,19 @@ def _mark(layer: str, quantised: Sequence[str], restored: dict[str, str]) -> str
     return restored.get(layer, KEPT if layer in quantised else "")
 
 
-def _short(module: str) -> str:
-    """mlp.up_proj is up_proj; operations without weights go by their kind."""
-    return "attention" if module.endswith("ScaledDotProductAttention") else module.rpartition(".")[2]
+def _titles(modules: Sequence[str]) -> list[str]:
+    """The last words of every module's name that no other's ends with: mlp.up_proj is up_proj; operations without
+    weights go by their kind."""
+
+    def title(module: str) -> str:
+        if module.endswith("ScaledDotProductAttention"):
+            return "attention"
+        words = module.split(".")
+        ends = (".".join(words[-count:]) for count in range(1, len(words)))
+        others = [f".{other}" for other in modules if other != module]
+        return next((end for end in ends if not any(other.endswith(f".{end}") for other in others)), module)
+
+    return [title(module) for module in modules]
 
 
 def _range(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from quantcurve import disk
+from quantcurve.encoder_results import EncoderResult
 from quantcurve.engines.tensor_types import tensor_type_file
 from quantcurve.errors import RecipeError
 from quantcurve.results import SCHEMA_VERSION, RunResult
@@ -21,6 +22,10 @@ TENSOR_TYPES = "tensor-types"
 """Folder of files for `llama-quantize --tensor-type-file`."""
 PICTURES = ("curve.svg", "curve.png")
 FIX = "free some space there, or give another folder with --out"
+TABLE = "table.md"
+_OF_ENCODER = re.compile(r'^\{\s*"schema_version":\s*\d+,\s*"kind":\s*"encoder"')
+_BEGINNING = 200
+"""Characters of a results file that say what it is of."""
 _DRAFT = re.compile(r"\..+\.\d+")
 """Name of a file that is being written: a dot, its name to be, and the number of the process."""
 
@@ -60,7 +65,7 @@ def save(run: RunResult, folder: Path) -> None:
             for name in PICTURES:
                 _draw(run, folder / name)
         _write(folder / "recipe.yaml", run.recipe_text)
-        _write(folder / "table.md", markdown(run))
+        _write(folder / TABLE, markdown(run))
         for variant in run.variants:
             if variant.tensor_types:
                 (folder / TENSOR_TYPES).mkdir(exist_ok=True)
@@ -68,15 +73,48 @@ def save(run: RunResult, folder: Path) -> None:
         _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
 
 
+def save_encoder(run: EncoderResult, folder: Path) -> None:
+    """Write the folder of an encoder's run: its record, the recipe as it was, and the table.
+
+    Raises:
+        RecipeError: the folder cannot be written.
+        PrerequisiteError: its disk is full.
+    """
+    from quantcurve.report.encoder_table import encoder_markdown
+
+    prepare(folder)
+    with disk.errors_named(folder, FIX), _alone(folder):
+        _write(folder / "recipe.yaml", run.recipe_text)
+        _write(folder / "table.md", encoder_markdown(run))
+        _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
+
+
 def load(path: Path) -> RunResult:
-    """Read a run from its folder or its results.json.
+    """Read a language model's run from its folder or its results.json.
+
+    Raises:
+        RecipeError: it is not there, was written by another version, or is an encoder's.
+    """
+    found = load_any(path)
+    if isinstance(found, EncoderResult):
+        raise RecipeError(
+            f"{path}: the run of an embedding model, which this command is not for: its table is {TABLE} there, and "
+            "`quantcurve explain` shows what accuracy control did"
+        )
+    return found
+
+
+def load_any(path: Path) -> RunResult | EncoderResult:
+    """Read a run, of a language model or an encoder.
 
     Raises:
         RecipeError: it is not there, or was written by another version.
     """
     file = path / RESULTS if path.is_dir() else path
     try:
-        return RunResult.model_validate_json(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        kind = EncoderResult if _OF_ENCODER.search(text[:_BEGINNING]) else RunResult
+        return kind.model_validate_json(text)
     except OSError as error:
         raise RecipeError(f"{file}: no results ({error.strerror}); `quantcurve run RECIPE` writes them") from error
     except (ValidationError, UnicodeDecodeError) as error:

@@ -39,19 +39,20 @@ def escape(text: str) -> str:
 def _trade_off(run: RunResult) -> str:
     header = ("name", "verdict", "", *(column.full_title for column in COLUMNS))
     body = ((row.name, row.verdict, row.marks, *(column.full(row) for column in COLUMNS)) for row in rows(run))
-    return _table(header, body, left=3)
+    return plain_table(header, body, left=3)
 
 
 def _matrix_table(matrix: Matrix) -> str:
     body = ((row.name, *(_cell(cell) for cell in row.cells)) for row in matrix.rows)
-    return _table((matrix.corner, *matrix.columns), body, left=1)
+    return plain_table((matrix.corner, *matrix.columns), body, left=1)
 
 
 def _cell(cell: Figure | str) -> str:
     return cell if isinstance(cell, str) else words.bounds(cell)
 
 
-def _table(header: Sequence[str], body: Iterable[Sequence[str]], left: int) -> str:
+def plain_table(header: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A table whose first columns are names, and whose others are figures."""
     rule = [":---"] * left + ["---:"] * (len(header) - left)
     lines = [_line(header), f"| {' | '.join(rule)} |", *(_line(cells) for cells in body)]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from quantcurve.encoder_recipe import EncoderValidation
 from quantcurve.engines.base import Doubles, OpenVinoConfig, OpenVinoRuntime
 from quantcurve.engines.child import Child
 from quantcurve.engines.judging import Judge
@@ -40,13 +41,24 @@ class JournalInputs(Frozen):
 class Prepared(NamedTuple):
     """A validation with its items."""
 
-    validation: Validation
+    validation: Validation | EncoderValidation
     items: Items
     function_hash: str
     base: Path
     """Folder of the recipe."""
     context_tokens: int
     """Longest item."""
+
+    @property
+    def of_encoder(self) -> bool:
+        """Whether it judges an embedding model."""
+        return isinstance(self.validation, EncoderValidation)
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether something that the reference gives is kept on disk for the function."""
+        validation = self.validation
+        return bool(validation.texts) if isinstance(validation, Validation) else validation.built_in
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -64,7 +76,7 @@ class ReferenceValues(NamedTuple):
 
 @dataclass
 class References:
-    """The float reference's values, for as long as variants are controlled; its logits lie on disk until then."""
+    """The float reference's values, and what is kept of it on disk, for as long as variants are controlled."""
 
     source: Path
     """Folder of the float32 IR."""
@@ -89,8 +101,10 @@ class References:
         from quantcurve.engines import control_child
 
         every = (*prepared.items.search, *prepared.items.held_out)
-        logits = folder if prepared.validation.texts else None
-        judge = Judge(prepared.validation.function, prepared.base, every, self.source, logits)
+        kept = folder if prepared.keeps_reference else None
+        judge = Judge(
+            prepared.validation.function, prepared.base, every, self.source, kept, encoder=prepared.of_encoder
+        )
         config = config_of(OpenVinoRuntime(execution="accuracy"), prepared, self.session)
         with Child(f"reference-{prepared.validation.name}", self.session.log("accuracy_control")) as child:
             child.call(control_child.judge_by, judge)

@@ -4,9 +4,12 @@ operations left as they were. Quantised once for each calibration set, whatever 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from quantcurve.engines import quantizer_groups
 from quantcurve.engines.base import OpenVinoRuntime, Tokens
@@ -54,29 +57,36 @@ def inputs_of(
     return QuantisedInputs(source_hash=source_hash, variant=plain, calibration_hash=calibration_hash, packages=packages)
 
 
-def quantised(inputs: QuantisedInputs, source: Path, windows: Tokens, session: Session) -> Quantised:
+def quantised(
+    inputs: QuantisedInputs, source: Path, calibration: Tokens | Sequence[str], session: Session
+) -> Quantised:
     """The quantised graph of an IR.
 
     Args:
         inputs: its key.
         source: folder of the float32 IR.
-        windows: calibration tokens (n, T).
+        calibration: tokens (n, T); of an encoder sentences.
         session: the run's surroundings.
 
     Raises:
         BackendError: NNCF or OpenVINO failed.
         PrerequisiteError: too little disk.
     """
-    work = partial(_quantise, inputs.variant, source, windows, session)
+    work = partial(_quantise, inputs.variant, source, calibration, session)
     step, artifact = session.make(STAGE, inputs, QuantisedStep, work)
     return Quantised(artifact.folder, step)
 
 
-def _quantise(entry: OpenVinoVariant, source: Path, windows: Tokens, session: Session, draft: Path) -> QuantisedStep:
-    from quantcurve.engines import openvino_w8a8
+def _quantise(
+    entry: OpenVinoVariant, source: Path, calibration: Tokens | Sequence[str], session: Session, draft: Path
+) -> QuantisedStep:
+    from quantcurve.engines import encoder_compress, openvino_w8a8
 
     with Child(entry.label, session.log(entry.label)) as child:
-        child.call(openvino_w8a8.quantise, source, draft, entry, windows)
+        if isinstance(calibration, np.ndarray):
+            child.call(openvino_w8a8.quantise, source, draft, entry, calibration)
+        else:
+            child.call(encoder_compress.quantise, source, draft, entry, calibration)
     hashes = [session.store.hash_file(p) for p in (draft / MODEL, (draft / MODEL).with_suffix(".bin"))]
     content_hash = hashlib.sha256("".join(hashes).encode()).hexdigest()
     return QuantisedStep(content_hash=content_hash, groups=quantizer_groups.load(draft))
