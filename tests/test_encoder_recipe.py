@@ -199,7 +199,7 @@ def test_all_pairs_alike_have_no_ranks() -> None:
 
 def test_other_commands_say_that_a_recipe_is_not_for_them(tmp_path: Path) -> None:
     loaded(tmp_path)
-    found = quantcurve("plan", str(tmp_path / "recipe.yaml"))
+    found = quantcurve("calib", "check", str(tmp_path / "recipe.yaml"))
     assert found.returncode == 2 and "kind encoder" in found.stderr
     schema = json.loads(quantcurve("schema", "--encoder").stdout)
     assert {"similarity", "retrieval", "validation"} <= schema["properties"].keys()

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from conftest import PUBLIC_DATA
 from quantcurve.accuracy_records import ControlResult
+from quantcurve.encoder_planning import plan
 from quantcurve.encoder_recipe import load
 from quantcurve.encoder_results import EncoderLatency, EncoderResult, EncoderVariantResult
 from quantcurve.encoder_run import run
@@ -155,6 +156,25 @@ def test_a_finished_recipe_is_read_back(work: Path, finished: EncoderResult, pla
     again = made(work, ["F16", "INT8_ASYM", "W8A8", controlled(plain / 2, "restored")], benchmark=bench)
     assert all(stage.steps == stage.cached for stage in again.stages)
     assert again.model_copy(update={"stages": finished.stages}) == finished
+
+
+def test_a_plan_says_what_the_store_has(work: Path, finished: EncoderResult, plain: float) -> None:
+    bench = {"tokens": 8, "batch": 2, "repetitions": 3, "passes": 2}
+    path = recipe(work, ["F16", "INT8_ASYM", "W8A8", controlled(plain / 2, "restored")], "tiny", benchmark=bench)
+    there = plan(load(path), Where(threads=2, cache=work / "cache"))
+    assert [step.stage for step in there.steps] == [
+        *("export", "compress", "compress", "compress", "accuracy_control"),
+        *(["embed"] * 5),
+        "benchmark",
+        *(["latency"] * 5),
+    ]
+    assert all(step.cached for step in there.steps) and there.seconds == 0
+    fresh = plan(load(path), Where(threads=2, cache=work / "none"))
+    assert not any(step.cached for step in fresh.steps) and fresh.seconds > 10 and fresh.disk_bytes > 0
+    assert not (work / "none").exists()
+    other = recipe(work, ["F16", controlled(plain / 4, "restored")], "tiny", benchmark=bench)
+    steps = {(step.stage, step.what): step.cached for step in plan(load(other), Where(2, cache=work / "cache")).steps}
+    assert steps["compress", "OV-F16"] and not steps["accuracy_control", "restored"]
 
 
 def test_the_command_line(work: Path, plain: float) -> None:

@@ -1,4 +1,4 @@
-"""The command line: with cli_cache.py and cli_calib.py the only place that prints or sets an exit code.
+"""The command line: with cli_cache, _calib, _encoder and _explain the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
 something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
@@ -7,15 +7,15 @@ something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
+from quantcurve.cli_explain import explain
 from quantcurve.console import (
     BUG,
     CacheOption,
@@ -38,10 +38,6 @@ from quantcurve.console import (
     traceback_text,
     watched,
 )
-
-if TYPE_CHECKING:
-    from quantcurve.encoder_results import EncoderVariantResult
-    from quantcurve.results import VariantResult
 
 app = typer.Typer(
     name="quantcurve",
@@ -89,7 +85,8 @@ def run(
 
     stages = frozenset(stage.value for stage in force or ())
     if is_encoder(recipe_path(recipe)):
-        run_encoder(recipe_path(recipe), Where(threads, cache=cache, force=stages), out, json, quiet, verbose)
+        where = Where(threads, cache=cache, force=stages)
+        run_encoder(recipe_path(recipe), where, out, json, markdown, quiet, verbose)
         return
     loaded = load_recipe(recipe)
     target = out or Path("runs") / loaded.recipe.name
@@ -118,11 +115,15 @@ def plan(
 
     Example: quantcurve plan smollm2-135m
     """
-    from quantcurve.planning import plan as make_plan
+    from quantcurve import encoder_planning, encoder_recipe, planning
     from quantcurve.report.plan import plan_table
     from quantcurve.run import Where
 
-    planned = make_plan(load_recipe(recipe), Where(threads, device.value, cache))
+    path, where = recipe_path(recipe), Where(threads, device.value, cache)
+    if encoder_recipe.is_encoder(path):
+        planned = encoder_planning.plan(encoder_recipe.load(path), where)
+    else:
+        planned = planning.plan(load_recipe(recipe), where)
     if json:
         typer.echo(planned.model_dump_json(indent=1))
     else:
@@ -198,32 +199,7 @@ def pick(
         raise typer.Exit(1)
 
 
-@app.command()
-def explain(
-    run: RunArgument,
-    variant: Annotated[str | None, typer.Argument(help="Name of a variant.  [default: all under control]")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Show what accuracy control restored, as a map by layer and module.
-
-    Example: quantcurve explain runs/smollm2-135m-openvino OV-W8A8+ac
-    """
-    import json as json_module
-
-    from quantcurve.errors import RecipeError
-    from quantcurve.report import folder
-    from quantcurve.report.explain import explanation
-
-    variants: Sequence[VariantResult | EncoderVariantResult] = folder.load_any(run).variants
-    found = [v for v in variants if v.accuracy_control and variant in {None, v.name}]
-    if not found:
-        names = ", ".join(v.name for v in variants if v.accuracy_control) or "none of its variants was"
-        raise RecipeError(f"{variant or run}: not under accuracy control; in this run: {names}")
-    if json:
-        typer.echo(json_module.dumps({v.name: v.accuracy_control.model_dump() for v in found if v.accuracy_control}))
-        return
-    for part in (part for v in found for part in explanation(v)):
-        console().print(part, soft_wrap=isinstance(part, str))
+app.command()(explain)
 
 
 @app.command()

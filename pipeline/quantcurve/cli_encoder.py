@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from quantcurve.run import Where
 
 
-def run_encoder(path: Path, where: Where, target: Path | None, json: bool, quiet: bool, verbose: bool) -> None:
+def run_encoder(
+    path: Path, where: Where, target: Path | None, json: bool, markdown: bool, quiet: bool, verbose: bool
+) -> None:
     """Run an encoder's recipe and print its table.
 
     Args:
@@ -21,13 +23,14 @@ def run_encoder(path: Path, where: Where, target: Path | None, json: bool, quiet
         where: threads, cache, and stages to redo.
         target: folder of the results; None: runs/NAME.
         json: print the record instead of the table.
+        markdown: print the table in Markdown.
         quiet: without progress.
         verbose: with every step.
     """
     from quantcurve.encoder_recipe import load
     from quantcurve.encoder_run import run
     from quantcurve.report import folder
-    from quantcurve.report.encoder_table import encoder_table, sentences
+    from quantcurve.report.encoder_table import encoder_markdown, encoder_table, sentences
     from quantcurve.run import open_session
 
     loaded = load(path)
@@ -39,6 +42,8 @@ def run_encoder(path: Path, where: Where, target: Path | None, json: bool, quiet
         folder.save_encoder(result, out)
     if json:
         typer.echo(result.model_dump_json(indent=1))
+    elif markdown:
+        typer.echo(encoder_markdown(result))
     else:
         console().print(encoder_table(result))
         for sentence in sentences(result):

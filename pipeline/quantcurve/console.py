@@ -80,9 +80,7 @@ def load_recipe(recipe: str) -> LoadedRecipe:
 
     path = recipe_path(recipe)
     if is_encoder(path):
-        raise RecipeError(
-            f"{path}: a recipe of kind encoder is for quantcurve run, which only does what is not done yet"
-        )
+        raise RecipeError(f"{path}: a recipe of kind encoder is for quantcurve plan and quantcurve run")
     return load(path)
 
 

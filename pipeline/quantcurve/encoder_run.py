@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from quantcurve import machine
-from quantcurve.encoder_recipe import LoadedEncoder, at
+from quantcurve.encoder_recipe import EncoderRecipe, LoadedEncoder, at
 from quantcurve.encoder_results import (
     AtDepth,
     Drift,
@@ -29,7 +29,7 @@ from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics import embedding as figures
 from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.session import Session
-from quantcurve.stages import accuracy_control, encoder, encoder_control, encoder_latency
+from quantcurve.stages import accuracy_control, encoder, encoder_control, encoder_embed, encoder_latency
 from quantcurve.stages.export import failed
 from quantcurve.stages.resolve import Failed
 
@@ -68,8 +68,27 @@ def run(loaded: LoadedEncoder, session: Session) -> EncoderResult:
     """
     openvino.require()
     texts = load_texts(loaded)
+    check(loaded, texts)
     with session.store.in_use():
         return _run(loaded, texts, session)
+
+
+def check(loaded: LoadedEncoder, texts: EncoderTexts) -> None:
+    """Load the validation function and draw its items, before anything is made.
+
+    Raises:
+        RecipeError: the function cannot be loaded, or there are too few pairs.
+    """
+    if any(v.accuracy_control for v in loaded.recipe.variants.openvino):
+        encoder_control.prepare(loaded, texts.pairs, context_tokens=0)
+
+
+def workload_of(recipe: EncoderRecipe) -> EncoderWorkload | None:
+    """What is timed, if anything is."""
+    bench = recipe.benchmark
+    if bench is None:
+        return None
+    return EncoderWorkload(tokens=bench.tokens, batch=bench.batch, passes=bench.passes, seed=recipe.seed)
 
 
 def _run(loaded: LoadedEncoder, texts: EncoderTexts, session: Session) -> EncoderResult:
@@ -83,12 +102,7 @@ def _run(loaded: LoadedEncoder, texts: EncoderTexts, session: Session) -> Encode
     with session.timed("embed"):
         judged, lost = _embedded(irs, texts, session)
     timed = [ir for ir in irs if ir.name in judged]
-    bench = recipe.benchmark
-    workload = (
-        EncoderWorkload(tokens=bench.tokens, batch=bench.batch, passes=bench.passes, seed=recipe.seed)
-        if bench
-        else None
-    )
+    bench, workload = recipe.benchmark, workload_of(recipe)
     with session.timed("benchmark"):
         latency = (
             encoder_latency.measure(timed, workload, bench.repetitions, bench.benchmark_app, session)
@@ -135,13 +149,13 @@ def _variants(
 
 def _embedded(
     irs: Sequence[encoder.EncoderIr], texts: EncoderTexts, session: Session
-) -> tuple[dict[str, tuple[Judged, encoder.Embedded]], dict[str, Failed]]:
+) -> tuple[dict[str, tuple[Judged, encoder_embed.Embedded]], dict[str, Failed]]:
     """What every model made of the texts, by name; the reference must embed them, others may fail."""
-    found: dict[str, tuple[Judged, encoder.Embedded]] = {}
+    found: dict[str, tuple[Judged, encoder_embed.Embedded]] = {}
     lost: dict[str, Failed] = {}
     for ir in irs:
         try:
-            embedded = encoder.embed(ir, texts.judged, session)
+            embedded = encoder_embed.embed(ir, texts.judged, session)
         except BackendError as error:
             if ir.entry is None:
                 raise
@@ -154,7 +168,7 @@ def _embedded(
 def _result(
     item: encoder.EncoderIr | Failed,
     lost: dict[str, Failed],
-    judged: dict[str, tuple[Judged, encoder.Embedded]],
+    judged: dict[str, tuple[Judged, encoder_embed.Embedded]],
     reference: encoder.EncoderIr,
     loaded: LoadedEncoder,
     latency: dict[str, EncoderLatency | Missing],

@@ -66,7 +66,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
         known = look_up(loaded, texts, located, session)
         with at(loaded, "variants", "gguf"):
             sizes = _sizes(located, known, recipe, session)
-    rates = _measure_rates(session.threads)
+    rates = measure_rates(session.threads)
     return Plan(
         name=recipe.name,
         steps=tuple(steps(recipe, texts, known, sizes, rates, session)),
@@ -112,8 +112,8 @@ def _no_tokenizer(path: Path, session: Session) -> str:
     return ""
 
 
-def _measure_rates(threads: int) -> Rates:
-    """The best of several short measurements: the first ones only wake the threads up."""
+def measure_rates(threads: int) -> Rates:
+    """How fast this machine is. The best of several short measurements: the first ones only wake the threads up."""
     side = 512
     matrix, block = np.ones((side, side), np.float32), np.ones(2**24, np.uint8)
     products = min(_seconds(lambda: matrix @ matrix) for _ in range(12))

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-
-from quantcurve import disk, encoder_pipeline, sources
+from quantcurve import encoder_pipeline, sources
 from quantcurve.accuracy_records import ControlResult
 from quantcurve.encoder_pipeline import EmbeddingPipeline
-from quantcurve.encoder_texts import Sentences, hash_of
-from quantcurve.engines.base import Floats, OpenVinoConfig, OpenVinoRuntime
+from quantcurve.encoder_texts import Sentences
+from quantcurve.engines.base import OpenVinoConfig, OpenVinoRuntime
 from quantcurve.engines.child import Child
-from quantcurve.engines.encoder import OpenEncoder
 from quantcurve.engines.openvino_ir import MODEL, model_file
 from quantcurve.errors import BackendError, PrerequisiteError
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
-from quantcurve.records import EngineIdentity, Frozen, ModelFile, OpenVinoEffective
+from quantcurve.records import Frozen, ModelFile
 from quantcurve.session import Event, Session
 from quantcurve.stages import quantised
 from quantcurve.stages.export import failed, packages
@@ -30,7 +26,6 @@ from quantcurve.stages.resolve import Failed
 from quantcurve.stages.tokenizer_gate import FileHash
 from quantcurve.weight_formats import STATIC
 
-EMBEDDINGS = "embeddings.npy"
 EXACT = OpenVinoRuntime(execution="accuracy")
 """How the reference is run."""
 
@@ -76,25 +71,6 @@ class EncoderCompressInputs(Frozen):
     packages: tuple[tuple[str, str], ...]
 
 
-class EmbedInputs(Frozen):
-    """Key of embeddings."""
-
-    version: Literal[1] = 1
-    content_hash: str
-    beside: tuple[FileHash, ...]
-    texts_hash: str
-    config: OpenVinoConfig
-    engine: EngineIdentity
-
-
-class EmbedStep(Frozen):
-    """How a model was run that embedded; the embeddings lie beside it."""
-
-    config: OpenVinoEffective
-    texts: int
-    width: int
-
-
 class EncoderIr(NamedTuple):
     """An IR in a folder, ready to open."""
 
@@ -110,14 +86,6 @@ class EncoderIr(NamedTuple):
         return OpenVinoConfig(
             threads=threads, window_tokens=self.step.pipeline.max_tokens, runtime=self.runtime.without_generation()
         )
-
-
-class Embedded(NamedTuple):
-    """What a model made of texts."""
-
-    rows: Floats
-    """(n, width)."""
-    config: OpenVinoEffective
 
 
 def locate(source: str, base: Path, session: Session) -> EncoderSource:
@@ -144,10 +112,19 @@ def export(source: EncoderSource, session: Session) -> EncoderIr:
         PrerequisiteError: too little disk.
     """
     session.progress(Event("export", 0, 1, FLOOR))
-    inputs = EncoderExportInputs(folder_hash=source.content_hash, packages=packages())
-    step, artifact = session.make("export", inputs, EncoderStep, partial(_export, source, session))
+    step, artifact = session.make("export", _export_inputs(source), EncoderStep, partial(_export, source, session))
     session.progress(Event("export", 1, 1, FLOOR))
     return EncoderIr(FLOOR, artifact.folder, step, EXACT, None)
+
+
+def find_export(source: EncoderSource, session: Session) -> EncoderIr | None:
+    """The float32 IR if the store has it; writes nothing."""
+    found = session.peek("export", _export_inputs(source), EncoderStep)
+    return EncoderIr(FLOOR, found[1], found[0], EXACT, None) if found else None
+
+
+def _export_inputs(source: EncoderSource) -> EncoderExportInputs:
+    return EncoderExportInputs(folder_hash=source.content_hash, packages=packages())
 
 
 def compress(
@@ -186,6 +163,12 @@ def compress(
     return made
 
 
+def find(source: EncoderIr, entry: OpenVinoVariant, sentences: Sentences | None, session: Session) -> EncoderIr | None:
+    """The IR of a variant without accuracy control if the store has it; writes nothing."""
+    found = session.peek("compress", compress_inputs(source, entry, sentences), EncoderStep)
+    return EncoderIr(entry.label, found[1], found[0], entry.as_run, entry) if found else None
+
+
 def compress_inputs(source: EncoderIr, entry: OpenVinoVariant, sentences: Sentences | None) -> EncoderCompressInputs:
     """Key of a variant's IR: how it is run is no part of it, nor is its name."""
     return EncoderCompressInputs(
@@ -200,25 +183,6 @@ def compress_inputs(source: EncoderIr, entry: OpenVinoVariant, sentences: Senten
 def quantised_inputs(source: EncoderIr, entry: OpenVinoVariant, sentences: Sentences) -> quantised.QuantisedInputs:
     """Key of a W8A8 variant's quantised graph."""
     return quantised.inputs_of(entry, source.step.file.content_hash, sentences.content_hash, packages())
-
-
-def embed(ir: EncoderIr, texts: Sequence[str], session: Session) -> Embedded:
-    """A model's embeddings of texts.
-
-    Raises:
-        BackendError: the engine refused or died.
-        PrerequisiteError: too little disk.
-    """
-    assert session.openvino
-    inputs = EmbedInputs(
-        content_hash=ir.step.file.content_hash,
-        beside=ir.step.beside,
-        texts_hash=hash_of(texts),
-        config=ir.config(session.threads),
-        engine=session.openvino,
-    )
-    step, artifact = session.make("embed", inputs, EmbedStep, partial(_embed, ir, texts, session))
-    return Embedded(np.load(artifact.folder / EMBEDDINGS), step.config)
 
 
 def _export(source: EncoderSource, session: Session, draft: Path) -> EncoderStep:
@@ -264,16 +228,3 @@ def written(draft: Path, pipeline: EmbeddingPipeline, session: Session) -> Encod
         pipeline=pipeline,
         beside=tuple(FileHash(name=p.relative_to(draft).as_posix(), content_hash=hash_file(p)) for p in beside),
     )
-
-
-def _embed(ir: EncoderIr, texts: Sequence[str], session: Session, draft: Path) -> EmbedStep:
-    model = OpenEncoder(ir.path, ir.config(session.threads), ir.name, session.log(ir.name))
-    try:
-        rows = model.embed(texts)
-    finally:
-        model.close()
-    content = io.BytesIO()
-    np.save(content, rows)
-    with disk.errors_named(draft):
-        (draft / EMBEDDINGS).write_bytes(content.getbuffer())
-    return EmbedStep(config=model.effective_config, texts=len(texts), width=rows.shape[1])

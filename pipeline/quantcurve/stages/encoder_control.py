@@ -73,9 +73,25 @@ def control(
         RecipeError: the validation function failed.
         PrerequisiteError: too little disk.
     """
+    work = partial(_control, source, entry, sentences, prepared, references, session)
+    step, artifact = session.make(STAGE, _inputs(source, entry, sentences, prepared, session), EncoderStep, work)
+    return EncoderIr(entry.label, artifact.folder, step, entry.as_run, entry)
+
+
+def find(
+    source: EncoderIr, entry: OpenVinoVariant, sentences: Sentences, prepared: Prepared, session: Session
+) -> EncoderIr | None:
+    """A variant's IR if the store has it; writes nothing."""
+    found = session.peek(STAGE, _inputs(source, entry, sentences, prepared, session), EncoderStep)
+    return EncoderIr(entry.label, found[1], found[0], entry.as_run, entry) if found else None
+
+
+def _inputs(
+    source: EncoderIr, entry: OpenVinoVariant, sentences: Sentences, prepared: Prepared, session: Session
+) -> ControlInputs:
     assert session.openvino
     function_hash, items_hash = prepared.identity
-    inputs = ControlInputs(
+    return ControlInputs(
         source_hash=source.step.file.content_hash,
         beside=source.step.beside,
         variant=entry.model_copy(update={"name": None, "runtime": entry.runtime.without_generation()}),
@@ -86,9 +102,6 @@ def control(
         engine=session.openvino,
         packages=export.packages(),
     )
-    work = partial(_control, source, entry, sentences, prepared, references, session)
-    step, artifact = session.make(STAGE, inputs, EncoderStep, work)
-    return EncoderIr(entry.label, artifact.folder, step, entry.as_run, entry)
 
 
 def _control(

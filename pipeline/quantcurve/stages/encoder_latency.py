@@ -119,6 +119,16 @@ def speed_inputs(
     )
 
 
+def is_measured(models: Sequence[EncoderIr], workload: EncoderWorkload, rounds: int, session: Session) -> bool:
+    """Whether the store has the benchmark of these models; writes nothing."""
+    return session.peek("benchmark", speed_inputs(models, workload, rounds, session), EncoderSpeedStep) is not None
+
+
+def is_by_app(model: EncoderIr, workload: EncoderWorkload, session: Session) -> bool:
+    """Whether the store has benchmark_app's figure of a model; writes nothing."""
+    return session.peek("latency", _app_inputs(model, workload, session), AppStep) is not None
+
+
 def _timed(model: EncoderIr, session: Session) -> TimedEncoder:
     return TimedEncoder(content_hash=model.step.file.content_hash, config=model.config(session.threads))
 
@@ -138,13 +148,17 @@ def _latency(
 
 
 def _by_app(model: EncoderIr, workload: EncoderWorkload, session: Session) -> AppStep | Missing:
-    assert session.openvino
-    longer = workload.model_copy(update={"passes": max(workload.passes, APP_PASSES)})
-    inputs = AppInputs(model=_timed(model, session), workload=longer, engine=session.openvino, machine=machine.facts())
+    inputs = _app_inputs(model, workload, session)
     try:
-        return session.make("latency", inputs, AppStep, partial(_run_app, model, longer, session))[0]
+        return session.make("latency", inputs, AppStep, partial(_run_app, model, inputs.workload, session))[0]
     except BackendError as error:
         return Missing(missing=reason(error, model.name))
+
+
+def _app_inputs(model: EncoderIr, workload: EncoderWorkload, session: Session) -> AppInputs:
+    assert session.openvino
+    longer = workload.model_copy(update={"passes": max(workload.passes, APP_PASSES)})
+    return AppInputs(model=_timed(model, session), workload=longer, engine=session.openvino, machine=machine.facts())
 
 
 def _run_app(model: EncoderIr, workload: EncoderWorkload, session: Session, _: Path) -> AppStep:
