@@ -144,6 +144,14 @@ def test_compressed_weights_are_restored_cheapest_first(finished: RunResult) -> 
         assert found.search_plain_drop > 0.003
 
 
+def test_layers_can_be_priced_by_their_time(work: Path, finished: RunResult) -> None:
+    settings = {"max_drop": 0.003, "ranking_items": 4, "price": "latency"}
+    entry = {"weights": "INT4_SYM", "group_size": 32, "name": "timed", "accuracy_control": settings}
+    found = control(made(work, [json.dumps(entry)], name="timed"), "timed")
+    assert found.reached and found.search_drop <= 0.003
+    assert found.search_plain_drop == control(finished, "restored").search_plain_drop
+
+
 def test_controlled_variants_are_scored_like_all_others(finished: RunResult) -> None:
     for name in ("fast", "slow", "restored"):
         variant = named(finished, name)
