@@ -352,6 +352,7 @@ def test_the_loop_resets_the_state_and_fails_on_a_past_that_is_not_there(deploye
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @needs_openvino
 def test_a_random_beam_crashes_the_tool_and_is_told(tiny_ir, tmp_path, monkeypatch):
     plain = benchmark_app.arguments

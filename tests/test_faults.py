@@ -340,6 +340,7 @@ def test_an_engine_that_waits_for_ever_is_killed_and_named(child):
         child.call(time.sleep, 100)
 
 
+@pytest.mark.slow
 def test_an_engine_that_computes_is_not_stalled_but_has_a_limit(child):
     assert child.call(faulty.spin, 3.5) is None  # longer than it may stall
     with pytest.raises(BackendError, match=r"hung in spin: no answer in (8|9|10) s \(QUANTCURVE_CALL_LIMIT_S"):

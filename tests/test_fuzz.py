@@ -32,6 +32,7 @@ def test_recipes(tmp_path_factory, random):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_headers(tmp_path, monkeypatch):
     monkeypatch.setenv("GGML_NO_BACKTRACE", "1")  # no debugger for every abort
     tally = Tally()

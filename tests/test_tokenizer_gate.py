@@ -107,7 +107,12 @@ def test_what_is_compared_is_in_the_key(folder: Path, session: Session, tmp_path
     [
         ("merge", "transformers", ["text 'chat'", "'Ġt'", "left as text"]),
         ("digits", "transformers", ["text 'chat'", "'Ġ', ", "left as text"]),
-        ("converter", "OpenVINO", ["text 'chat'", "'  7'", "256 'ĠĠ', 39 '7'", "216 'Ġ', 216 'Ġ', 39 '7'", "parsed"]),
+        pytest.param(
+            "converter",
+            "OpenVINO",
+            ["text 'chat'", "'  7'", "256 'ĠĠ', 39 '7'", "216 'Ġ', 216 'Ġ', 39 '7'", "parsed"],
+            marks=pytest.mark.slow,
+        ),
         ("bos", "transformers", ["text 'chat'", "1 '<|im_start|>'", "at token 0"]),
     ],
 )
@@ -134,6 +139,7 @@ def test_a_wrong_tokenizer_stops_the_run(
     assert not session.cached("tokenizer_gate", tokenizer_gate.gate_inputs(HASH, planted, [loaded(CHAT)], session))
 
 
+@pytest.mark.slow
 def test_the_tokenizer_that_transformers_makes_of_the_embedded_file_is_caught(
     smollm2: Path, session: Session, tmp_path: Path
 ) -> None:
