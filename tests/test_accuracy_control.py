@@ -203,9 +203,11 @@ def test_little_memory_ranks_in_parts_or_builds(
 
 
 def test_a_budget_that_floats_do_not_keep_fails_the_variant_alone(work: Path) -> None:
-    result = made(work, ["INT8_ASYM", w8a8(1e-12, "never")], name="never")
-    failed = named(result, "never")
-    assert failed.status == "failed" and "with everything restored" in str(failed.failure)
+    variants = ["INT8_ASYM", w8a8(1e-12, "never"), w8a8(1e-12, "never-by-nncf", ranking="nncf")]
+    result = made(work, variants, name="never")
+    for name in ("never", "never-by-nncf"):
+        failed = named(result, name)
+        assert failed.status == "failed" and "with everything restored" in str(failed.failure)
     assert named(result, "OV-INT8_ASYM").status == "measured"
 
 

@@ -191,3 +191,48 @@ def test_noise_over_items_stops_no_verdict_too_early():
         before = frozenset(found.restored[:-1])
         assert found.reached
         assert np.mean(-np.array(built.values(before, range(ITEMS)))) > float(sum(losses)) / 2
+
+
+def rounding(restored: Restored) -> float:
+    """Noise that hangs on the whole set, as long as much is quantised: larger than what most layers lose."""
+    quantised = 30 - len(restored)
+    return float(np.random.default_rng(hash(restored) % 2**32).uniform(0, 0.3)) if quantised > 2 else 0.0
+
+
+def test_layers_are_ranked_alone_where_others_hide_them():
+    losses = [0.2 if i in {3, 11, 19, 27} else 0.004 for i in range(30)]
+    lengths = {}
+    for alone in (False, True):
+        known = [Known(losses, interaction=rounding) for _ in range(2)]
+        found = search(task(30, 0.42, ranked_alone=alone), *known)
+        assert found.reached
+        lengths[alone] = len(found.restored)
+    assert lengths[True] <= 4 < lengths[False]
+
+
+def test_layers_that_lose_nothing_alone_are_ranked_by_what_they_win():
+    """Values of 0 and 1: a single layer turns no item over."""
+
+    @dataclass
+    class Answers(Known):
+        def values(self, restored: Restored, items: Sequence[int]) -> list[float]:
+            drops = super().values(restored, items)
+            return [float(drop > -1.0) for drop in drops]
+
+    losses = [0.05] * 10 + [0.6] + [0.05] * 9
+    judged = task(20, 0.1, ranked_alone=True)._replace(reference=np.ones(ITEMS))
+    found = search(judged, Answers(losses), Answers(losses))
+    assert found.reached and found.restored[0] == 10
+
+
+def test_in_parts_each_is_ranked_among_what_is_not_quantised():
+    found = search(task(12, 0.25, ranked_alone=True), Parts([0.1] * 6 + [0.3] * 6), Known([0.1] * 6 + [0.3] * 6))
+    assert found.reached and set(found.restored[:6]) == set(range(6, 12))
+
+
+class Parts(Known):
+    """Covers sets within a half, and all of the other half with any of a half."""
+
+    def covers(self, restored: Restored) -> bool:
+        halves = frozenset(range(6)), frozenset(range(6, 12))
+        return any(restored <= half or restored >= half for half in halves)

@@ -43,6 +43,10 @@ class Cell(Frozen):
     smooth_quant: bool
     seed: int
     quantise_s: float
+    """Of nncf.quantize, when the fast way was measured."""
+    nncf_quantise_s: float | None = None
+    """Of the same when NNCF's way was measured, if that was at another time: their ratio tells how fast the machine was
+    then."""
     plain_drop: Figure
     groups: int
     nncf_seconds: float

@@ -1,7 +1,7 @@
 """`ranking: fast` against NNCF's own accuracy control: wall time, and how many operations each has to restore.
 
 Usage: python tools/bench_accuracy_control.py [--seeds 0 1] [--smooth-quant off on] [--budgets 0.8 0.5 0.3]
-           [--nncf-minutes 40] [--out FILE.json]
+           [--nncf-minutes 40] [--fast-only] [--out FILE.json]
 
 Each cell is a model, with SmoothQuant or without, calibrated and judged on windows that the seed chooses, and budgets
 in shares of what W8A8 loses without anything restored. NNCF runs once in a cell, with the tightest budget: it passes
@@ -10,8 +10,8 @@ nothing to do after that but to write the file, which is added). The fast way ru
 quantization, the reference, ranking, search, file. NNCF is run with quantcurve's guards, since without them it breaks
 the model under SmoothQuant. What both come to is built by the same code and validated on the same held-out items.
 
-A cell that is in FILE is not measured again. Run it on a machine that does nothing else. Without --seeds it only
-prints the table of FILE.
+A cell that is in FILE is not measured again; with --fast-only its fast side is, and nothing else. Run it on a machine
+that does nothing else. Without --seeds it only prints the table of FILE.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,50 +134,92 @@ def opened(smooth_quant: bool, seed: int, stack: ExitStack, session: Session) ->
     return Opened(variant, ready, values, model, graph.step.content_hash, calibration, quantise_s, reference_s)
 
 
+class Fast(NamedTuple):
+    """What the fast way came to in a cell."""
+
+    tasks: tuple[Controlled, ...]
+    sides: tuple[Side, ...]
+    scores: dict[int, dict[int, float]]
+    """Of every group restored alone, on the items that groups were ranked on first."""
+    all_restored_difference: float
+    none_restored_difference: float
+
+
+def by_fast(start: Opened, max_drops: Sequence[float], scratch: Path, stack: ExitStack, session: Session) -> Fast:
+    """The fast way, from nothing for each budget."""
+    model, tasks, sides = start.model, [], []
+    for max_drop in max_drops:
+        forget(session)
+        task = start.controlled(max_drop)
+        result = control_run.restore(task, model, start.model_hash, fresh(scratch), session)
+        tasks.append(task)
+        sides.append(our_side(result, start.quantise_s + start.reference_s + result.seconds.total))
+        print(f"fast: {sides[-1].operations} operations in {sides[-1].seconds:.0f} s", file=sys.stderr)
+    quick, built = control_run.trials(task, model, start.model_hash, stack, session)
+    scores = {group.number: quick.journal.values(f"quick {group.number}") for group in model.groups}
+    items = range(task.searched)
+    whole, none = (np.array(quick.values(frozenset(some), items)) for some in (range(len(model.groups)), ()))
+    return Fast(
+        tasks=tuple(tasks),
+        sides=tuple(sides),
+        scores=scores,
+        all_restored_difference=float(np.abs(whole - start.values.values[: task.searched]).max()),
+        none_restored_difference=float(np.mean(none - np.array(built.values(frozenset(), items)))),
+    )
+
+
 def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], nncf_minutes: float, session: Session) -> Cell:
     """Measure a cell."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcurve-bench-")))
         start = opened(smooth_quant, seed, stack, session)
-        model = start.model
-        plain = plain_drop(start.controlled(1.0), model, stack, session)
-        ours = []
-        for share in shares:
-            forget(session)
-            task = start.controlled(share * plain.value)
-            result = control_run.restore(task, model, start.model_hash, fresh(scratch), session)
-            ours.append((task, result, start.quantise_s + start.reference_s + result.seconds.total))
-        quick, built = control_run.trials(task, model, start.model_hash, stack, session)
-        scores = {group.number: quick.journal.values(f"quick {group.number}") for group in model.groups}
-        items = range(task.searched)
-        whole, none = (np.array(quick.values(frozenset(some), items)) for some in (range(len(model.groups)), ()))
-        off = float(np.mean(none - np.array(built.values(frozenset(), items))))
+        plain = plain_drop(start.controlled(1.0), start.model, stack, session)
+        fast = by_fast(start, [share * plain.value for share in shares], scratch, stack, session)
         forget(session)
-        theirs = by_nncf(ours[-1][0], nncf_minutes, model, start.calibration, scratch, session)
-        correlation, compared = agreement(scores, model, settings_journal(ours[-1][0], session))
+        theirs = by_nncf(fast.tasks[-1], nncf_minutes, start.model, start.calibration, scratch, session)
+        correlation, compared = agreement(fast.scores, start.model, settings_journal(fast.tasks[-1], session))
         budgets = [
             Budget(
                 share=share,
                 max_drop=task.max_drop,
-                ours=our_side(result, total),
-                nncf=nncf_side(task, theirs, model, stack, session),
+                ours=side,
+                nncf=nncf_side(task, theirs, start.model, stack, session),
             )
-            for share, (task, result, total) in zip(shares, ours, strict=True)
+            for share, task, side in zip(shares, fast.tasks, fast.sides, strict=True)
         ]
     return Cell(
         smooth_quant=smooth_quant,
         seed=seed,
         quantise_s=start.quantise_s,
         plain_drop=plain,
-        groups=len(model.groups),
+        groups=len(start.model.groups),
         nncf_seconds=theirs.seconds,
         nncf_minutes=nncf_minutes,
         nncf_rankings=theirs.found.rankings,
         rank_correlation=correlation,
         groups_compared=compared,
-        all_restored_difference=float(np.abs(whole - start.values.values[: task.searched]).max()),
-        none_restored_difference=off,
+        all_restored_difference=fast.all_restored_difference,
+        none_restored_difference=fast.none_restored_difference,
         budgets=tuple(budgets),
+    )
+
+
+def run_fast(known: Cell, session: Session) -> Cell:
+    """Measure the fast way anew in a cell whose other side stays."""
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcurve-bench-")))
+        start = opened(known.smooth_quant, known.seed, stack, session)
+        fast = by_fast(start, [budget.max_drop for budget in known.budgets], scratch, stack, session)
+    return known.model_copy(
+        update={
+            "quantise_s": start.quantise_s,
+            "nncf_quantise_s": known.nncf_quantise_s or known.quantise_s,
+            "all_restored_difference": fast.all_restored_difference,
+            "none_restored_difference": fast.none_restored_difference,
+            "budgets": tuple(
+                budget.model_copy(update={"ours": side}) for budget, side in zip(known.budgets, fast.sides, strict=True)
+            ),
+        }
     )
 
 
@@ -265,6 +308,7 @@ def main() -> int:
     parser.add_argument("--smooth-quant", nargs="*", choices=["off", "on"], default=["off", "on"])
     parser.add_argument("--budgets", type=float, nargs="*", default=[0.8, 0.5, 0.3], help="loosest first")
     parser.add_argument("--nncf-minutes", type=float, default=NNCF_MINUTES, help="that NNCF may take in a cell")
+    parser.add_argument("--fast-only", action="store_true", help="measure the fast way anew in cells that FILE has")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("bench-accuracy-control.json"))
     options = parser.parse_args()
@@ -273,14 +317,21 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory(prefix="quantcurve-bench-store-") as store:
         session = open_session(Where(threads=options.threads, cache=Path(store)), openvino_too=True)
-        for seed in options.seeds:
-            for smooth in options.smooth_quant:
-                if any(c.seed == seed and c.smooth_quant == (smooth == "on") for c in bench.cells):
-                    continue
-                with session.store.in_use():
+        for seed, smooth in product(options.seeds, options.smooth_quant):
+            place = next(
+                (i for i, c in enumerate(bench.cells) if (c.seed, c.smooth_quant) == (seed, smooth == "on")), None
+            )
+            if (place is not None) != options.fast_only:
+                continue
+            with session.store.in_use():
+                if place is None:
                     cell = run_cell(smooth == "on", seed, options.budgets, options.nncf_minutes, session)
-                bench = bench.model_copy(update={"cells": (*bench.cells, cell)})
-                options.out.write_text(bench.model_dump_json(indent=1) + "\n")
+                    cells = (*bench.cells, cell)
+                else:
+                    cell = run_fast(bench.cells[place], session)
+                    cells = (*bench.cells[:place], cell, *bench.cells[place + 1 :])
+            bench = bench.model_copy(update={"cells": cells})
+            options.out.write_text(bench.model_dump_json(indent=1) + "\n")
     print(table(bench), end="")
     return 0
 

@@ -20,8 +20,9 @@ class RestoredGroup(Frozen):
     to: str
     """F32, or the format that the weights have now."""
     score: float | None
-    """Mean value of the validation on the ranking items with this group restored alone; None where NNCF's ranking chose
-    it, which does not tell."""
+    """Mean value of the validation on the ranking items by which this group was ranked: of W8A8 with this group alone
+    quantised, of compressed weights with this group alone restored; None where NNCF's ranking chose it, which does not
+    tell."""
 
 
 class ControlSeconds(Frozen):

@@ -7,6 +7,12 @@ the deployed form and not the same; `built` is the deployed form, made and compi
 and brackets, its offset from `built` taken off where both ran the same model, and `built` has the last word: the chosen
 prefix passes and the next shorter one fails, on every item.
 
+A step is ranked by what is won where it alone is taken, or by what is lost where it alone is not (`Task.ranked_alone`).
+NNCF does the first. But where every layer rounds what it is given, a change in one of them moves what is rounded behind
+it by a step here and there, and on a few items that noise is larger than what most layers lose. In the second way
+nothing else is rounded. Of 151 groups of W8A8 on SmolLM2, without SmoothQuant, four in that order keep a budget that
+takes 32 in the first one, and 8 by NNCF, which ranks again on its way (tools/bench_accuracy_control.py).
+
 A drop is the mean over items of the reference's value less the model's. `quick` looks at items in chunks and stops when
 the verdict over all of them is as good as certain (metrics/paired.py, decided).
 """
@@ -63,10 +69,18 @@ class Task(NamedTuple):
     """What is restored first, and what where that is not enough: a step of a later rung takes the place of the step of
     an earlier one."""
     ranking_items: int
+    ranked_alone: bool = False
+    """Whether steps are ranked by what is lost where all others are taken. Those that lose nothing at all, as values of
+    0 and 1 have it, are ranked by what is won where they alone are taken."""
     max_restored: int | None = None
     time_is_up: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda words: None
     """Gets what is being done."""
+
+    @property
+    def whole(self) -> Restored:
+        """Everything restored."""
+        return frozenset(step.number for rung in self.rungs for step in rung)
 
 
 class Outcome(NamedTuple):
@@ -80,7 +94,7 @@ class Outcome(NamedTuple):
     plain_drop: float
     """With nothing restored."""
     scores: dict[int, float]
-    """Mean value on the ranking items with one step taken."""
+    """Mean value on the ranking items, by which a step was ranked: with it alone taken, or with all others."""
     stopped: str | None = None
     """Why the search ended before the budget was kept."""
 
@@ -159,7 +173,7 @@ def search(task: Task, quick: Trial, built: Trial) -> Outcome:
         plain = state.built_drop(0)
         if plain <= task.max_drop:
             return Outcome((), True, plain, plain, {})
-        whole = state.drop(built, frozenset(step.number for rung in task.rungs for step in rung))
+        whole = state.drop(built, task.whole)
         if whole > task.max_drop:
             raise UnreachableError(whole)
         if quick.covers(frozenset()):
@@ -193,20 +207,34 @@ def _bracket(state: _Search) -> int:
 
 
 def _ranked(state: _Search, rung: Sequence[Step]) -> list[int]:
-    """Steps of a rung, best first: what each wins for its price on the items that lose most, taken alone after those of
-    earlier rungs."""
+    """Steps of a rung, best first, by what each is worth for its price on the items that lose most."""
     task, before = state.task, frozenset(state.order)
     loss = task.reference - np.array(state.built.values(before, state.everything))
     items = tuple(int(i) for i in np.sort(np.argsort(-loss, kind="stable")[: task.ranking_items]))
-    trial, start = _cheaper(state, before, items)
-    gains: list[tuple[float, int]] = []
-    for place, step in enumerate(rung, 1):
-        task.say(f"ranking {place} of {len(rung)}")
-        restored = before | {step.number}
+    if not task.ranked_alone:
+        won = _scored(state, rung, before, items)
+        return [step.number for step in sorted(rung, key=lambda s: -won[s.number])]
+    lost = _scored(state, rung, task.whole, items)
+    silent = [step for step in rung if lost[step.number] == 0]
+    won = _scored(state, silent, before, items)
+    return [step.number for step in sorted(rung, key=lambda s: (-lost[s.number], -won.get(s.number, 0)))]
+
+
+def _scored(state: _Search, steps: Sequence[Step], around: Restored, items: Sequence[int]) -> dict[int, float]:
+    """What each step is worth for its price: how far the drop moves where it alone is taken beside what is restored
+    already, or where it alone is left out of it."""
+    task, found = state.task, dict[int, float]()
+    if not steps:
+        return found
+    trial, start = _cheaper(state, around, items)
+    for place, step in enumerate(steps, 1):
+        task.say(f"ranking {place} of {len(steps)}")
+        restored = around ^ {step.number}
         drop = state.drop(trial if trial.covers(restored) else state.built, restored, items)
         state.scores[step.number] = float(np.mean(task.reference[list(items)])) - drop
-        gains.append(((start - drop) / step.price, step.number))
-    return [number for _, number in sorted(gains, key=lambda g: -g[0])]
+        worth = drop - start if step.number in around else start - drop
+        found[step.number] = worth / step.price
+    return found
 
 
 def _cheaper(state: _Search, before: Restored, items: Sequence[int]) -> tuple[Trial, float]:

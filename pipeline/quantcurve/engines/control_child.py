@@ -87,12 +87,14 @@ def open_folder(folder: Path, config: OpenVinoConfig) -> OpenVinoEffective:
     return runner.effective
 
 
-def open_switched(quantised: Path, source: Path, switchable: Sequence[int], config: OpenVinoConfig) -> None:
-    """Compile a quantised graph in which groups can be restored; see SwitchedRunner."""
+def open_switched(
+    quantised: Path, source: Path, switchable: Sequence[int], fixed: Sequence[int], config: OpenVinoConfig
+) -> None:
+    """Compile a quantised graph in which groups can be restored, and others are for good; see SwitchedRunner."""
     global _runner
     close()
     kind = SwitchedEncoder if _judging()[0].encoder else SwitchedRunner
-    _runner = kind(quantised, source, quantizer_groups.load(quantised).groups, switchable, config)
+    _runner = kind(quantised, source, quantizer_groups.load(quantised).groups, switchable, config, fixed)
 
 
 def open_swapped(source: Path, forms: Mapping[str, Path], config: OpenVinoConfig) -> None:

@@ -17,21 +17,23 @@ class SwitchedEncoder:
     """A quantised model with groups that can be restored; an encoder_runner.EncoderRunner."""
 
     def __init__(
-        self, quantised: Path, source: Path, groups: Sequence[Group], switchable: Sequence[int], config: OpenVinoConfig
+        self,
+        quantised: Path,
+        source: Path,
+        groups: Sequence[Group],
+        switchable: Sequence[int],
+        config: OpenVinoConfig,
+        restored: Sequence[int] = (),
     ) -> None:
         """Compile it, in float32 unless the configuration says otherwise; see openvino_switch.SwitchedRunner."""
         self.path = quantised
-        graph = switchable_graph(quantised, source, groups, switchable)
+        graph = switchable_graph(quantised, source, groups, switchable, restored)
         self._compiled = CompiledEncoder(quantised, config, graph, float_properties(config))
         self._inputs = self._compiled.inputs - {SWITCH}
-        self._switch = Switch(quantised, switchable)
+        self._switch = Switch(quantised, switchable, restored)
 
     def restore(self, numbers: Sequence[int]) -> None:
-        """Run just these groups in float, of those that can be restored.
-
-        Raises:
-            BackendError: one is not switchable here.
-        """
+        """Run just these groups in float; see Switch.restore."""
         self._switch.restore(numbers)
 
     def hidden(self, tokens: Tokens) -> Floats:

@@ -38,22 +38,25 @@ BYTES_PER_BYTE = 3
 class Switch:
     """Which groups are restored, as an input of the graph."""
 
-    def __init__(self, path: Path, switchable: Sequence[int]) -> None:
-        """path: of the model, for errors; switchable: numbers of the groups that can be restored."""
+    def __init__(self, path: Path, switchable: Sequence[int], fixed: Sequence[int] = ()) -> None:
+        """path: of the model, for errors; switchable: numbers of the groups that can be restored; fixed: of those that
+        are in float for good."""
         self._path = path
+        self._fixed = frozenset(fixed)
         self._place = {number: place for place, number in enumerate(sorted(set(switchable)))}
         self._values = np.zeros(len(self._place), np.bool_)
 
     def restore(self, numbers: Sequence[int]) -> None:
-        """Run just these groups in float.
+        """Run these groups in float, beside those that are for good.
 
         Raises:
             BackendError: one is not switchable here.
         """
-        if unknown := sorted(set(numbers) - self._place.keys()):
+        asked = set(numbers) - self._fixed
+        if unknown := sorted(asked - self._place.keys()):
             raise BackendError(f"{self._path}: group {unknown[0]} is not among those compiled to be restored")
         values = np.zeros(len(self._place), np.bool_)
-        values[[self._place[number] for number in numbers]] = True
+        values[[self._place[number] for number in asked]] = True
         self._values = values
 
     @property
@@ -91,7 +94,7 @@ class SwitchedRunner:
         self.path = quantised
         self.config = config
         graph = switchable_graph(quantised, source, groups, switchable, restored)
-        self._switch = Switch(quantised, switchable)
+        self._switch = Switch(quantised, switchable, restored)
         self.vocabulary = vocabulary_of(quantised, graph)
         last_positions(graph)
         unpin_cache(graph)
@@ -105,11 +108,7 @@ class SwitchedRunner:
         self._request = compiled.create_infer_request()
 
     def restore(self, numbers: Sequence[int]) -> None:
-        """Run just these groups in float, of those that can be restored, from the next pass from an empty cache on.
-
-        Raises:
-            BackendError: one is not switchable here.
-        """
+        """Run just these groups in float, from the next pass from an empty cache on; see Switch.restore."""
         self._switch.restore(numbers)
 
     def forward(self, tokens: Tokens, past: int, positions: int = 1) -> Floats:

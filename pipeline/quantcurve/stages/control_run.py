@@ -95,7 +95,7 @@ def restore_by_nncf(
         session: the run's surroundings.
 
     Raises:
-        BackendError: NNCF or OpenVINO failed.
+        BackendError: even with everything restored, more than the budget is lost; or NNCF or OpenVINO failed.
         RecipeError: the validation function failed.
     """
     from quantcurve.engines import control_child
@@ -103,15 +103,16 @@ def restore_by_nncf(
     started = time.perf_counter()
     settings, deployed = nncf_settings(task, model_hash, session), _deployed(task, session)
     with ExitStack() as stack:
+        _, built = trials(task, model, model_hash, stack, session)
+        plain = built.values(frozenset(), range(len(task.reference.values)))[task.searched :]
+        _require_reachable(task, model, built)  # NNCF would try all groups, one after the other, before it says so
+    with ExitStack() as stack:
         session.progress(Event(STAGE, 0, 1, f"{task.entry.label}: NNCF"))
         child = stack.enter_context(Child(f"{task.entry.label} nncf", session.log(task.entry.label)))
         child.call(control_child.judge_by, task.reference.judge)
         said = child.call(control_child.nncf_control, model.source, draft, task.entry, windows, settings)
         child.call(control_child.open_folder, draft, deployed)
         judged = child.call(control_child.judge_open, task.held_out)
-        child.call(control_child.close)
-        _, built = trials(task, model, model_hash, stack, session)
-        plain = built.values(frozenset(), task.held_out)
     spent = Spent(
         said.validation_s + judged.seconds,
         said.compilation_s,
@@ -237,6 +238,7 @@ def _searched(
         max_drop=task.max_drop,
         rungs=model.rungs,
         ranking_items=task.control.ranking_items,
+        ranked_alone=model.ranked_alone,
         max_restored=task.control.max_reverted,
         time_is_up=lambda: minutes is not None and time.perf_counter() - started > 60 * minutes,
         say=lambda words: session.progress(Event(STAGE, 0, 1, f"{label}: {words}")),
@@ -244,8 +246,21 @@ def _searched(
     try:
         return accuracy_search.search(search, quick, built)
     except accuracy_search.UnreachableError as error:
-        raise BackendError(
-            f"{label}: accuracy_control.max_drop: no model keeps {task.max_drop:.4g} on this configuration: with "
-            f"everything restored {error.drop:.4g} of {task.prepared.validation.name} is lost against the float "
-            "reference run exactly; allow more, or set runtime.inference_precision and runtime.kv_cache to f32"
-        ) from error
+        raise _unreachable(task, error.drop) from error
+
+
+def _require_reachable(task: Controlled, model: Quantizers, built: Built) -> None:
+    """Judge the model with nothing restored, and with everything."""
+    everything = frozenset(group.number for group in model.groups)
+    values = (np.array(built.values(some, range(task.searched))) for some in (frozenset[int](), everything))
+    drops = [float(np.mean(task.reference.values[: task.searched] - found)) for found in values]
+    if min(drops) > task.max_drop:
+        raise _unreachable(task, drops[-1])
+
+
+def _unreachable(task: Controlled, drop: float) -> BackendError:
+    return BackendError(
+        f"{task.entry.label}: accuracy_control.max_drop: no model keeps {task.max_drop:.4g} on this configuration: "
+        f"with everything restored {drop:.4g} of {task.prepared.validation.name} is lost against the float reference "
+        "run exactly; allow more, or set runtime.inference_precision and runtime.kv_cache to f32"
+    )

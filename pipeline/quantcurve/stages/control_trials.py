@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from quantcurve.accuracy_search import Restored, Step
 from quantcurve.engines.base import OpenVinoConfig
@@ -32,8 +32,8 @@ class Restorable(Protocol):
         """Steps that fit into one compilation of the quick way; none: there is no quick way."""
         ...
 
-    def open_quick(self, child: Child, part: Restored) -> None:
-        """Compile the quick way for the steps of a part."""
+    def open_quick(self, child: Child, part: Restored, fixed: Restored = frozenset()) -> None:
+        """Compile the quick way for the steps of a part, with others restored for good."""
         ...
 
     def judge_quick(self, child: Child, restored: Restored, items: Sequence[int]) -> Judged:
@@ -110,15 +110,26 @@ class _Journalled:
         return self.process
 
 
+class _Compiled(NamedTuple):
+    """What one compilation of the quick way can restore: all of `fixed`, and any of `part`."""
+
+    part: Restored
+    fixed: Restored
+
+    def covers(self, restored: Restored) -> bool:
+        """Whether it can restore just these."""
+        return self.fixed <= restored <= self.part | self.fixed
+
+
 @dataclass
 class Quick(_Journalled):
     """Restores without compiling."""
 
-    part: Restored | None = None
+    open: _Compiled | None = None
 
     def covers(self, restored: Restored) -> bool:
         """Whether one compilation can restore just these."""
-        return any(restored <= part for part in self.model.parts)
+        return any(way.covers(restored) for way in self._ways())
 
     def cost_s(self, items: int) -> float:
         """See accuracy_search.Trial."""
@@ -126,11 +137,17 @@ class Quick(_Journalled):
 
     def compute(self, restored: Restored, items: Sequence[int]) -> Judged:
         """See _Journalled."""
-        if self.part is None or not restored <= self.part:
-            part = next(part for part in self.model.parts if restored <= part)
-            self.compiled(lambda: self.model.open_quick(self.child, part))
-            self.part = part
+        if self.open is None or not self.open.covers(restored):
+            way = next(way for way in self._ways() if way.covers(restored))
+            self.compiled(lambda: self.model.open_quick(self.child, *way))
+            self.open = way
         return self.model.judge_quick(self.child, restored, items)
+
+    def _ways(self) -> list[_Compiled]:
+        """Each part among steps that are not taken, and among steps that are."""
+        parts = self.model.parts
+        everything = frozenset().union(*parts)
+        return [_Compiled(part, fixed) for part in parts for fixed in (frozenset[int](), everything - part)]
 
 
 @dataclass

@@ -51,6 +51,10 @@ class _WeightStep(NamedTuple):
 class Quantizers:
     """W8A8: groups of FakeQuantize nodes are taken out of the quantised graph."""
 
+    ranked_alone = True
+    """Among quantizers that flip by one step whatever stands before them, a single one's share is lost in the noise of
+    the others' rounding: see accuracy_search.py."""
+
     def __init__(self, source: Path, quantised: Quantised, config: OpenVinoConfig) -> None:
         """source: folder of the float32 IR; config: how the quick way is run."""
         self.source = source
@@ -72,11 +76,12 @@ class Quantizers:
         found = openvino_switch.parts(self.groups, needed, psutil.virtual_memory().available)
         return tuple(frozenset(part) for part in found)
 
-    def open_quick(self, child: Child, part: Restored) -> None:
+    def open_quick(self, child: Child, part: Restored, fixed: Restored = frozenset()) -> None:
         """See control_trials.Restorable."""
         from quantcurve.engines import control_child
 
-        child.call(control_child.open_switched, self._quantised.folder, self.source, sorted(part), self.config)
+        folder = self._quantised.folder
+        child.call(control_child.open_switched, folder, self.source, sorted(part), sorted(fixed), self.config)
 
     def judge_quick(self, child: Child, restored: Restored, items: Sequence[int]) -> Judged:
         """See control_trials.Restorable."""
@@ -121,6 +126,9 @@ class Quantizers:
 
 class Weights:
     """A variant with compressed weights: layers are restored to 8 bits, and where that is not enough to floats."""
+
+    ranked_alone = False
+    """Nothing is rounded anew behind a layer, so that what it wins beside the others can be told."""
 
     def __init__(
         self,
@@ -181,7 +189,7 @@ class Weights:
         """All or nothing."""
         return (frozenset(range(len(self._steps))),) if self._forms else ()
 
-    def open_quick(self, child: Child, part: Restored) -> None:
+    def open_quick(self, child: Child, part: Restored, fixed: Restored = frozenset()) -> None:
         """See control_trials.Restorable."""
         from quantcurve.engines import control_child
 
