@@ -70,3 +70,11 @@ def test_agreements_are_told(rho: float | None, words: str) -> None:
 def test_one_budget_says_nothing_of_all() -> None:
     shown = table(Bench(machine=machine.facts(), cells=(cell(0, (side(1, 1), side(2, 1))),)))
     assert "geometric mean" not in shown and shown.count("\n| off") == 1
+
+
+def test_sides_that_were_measured_apart_are_scaled() -> None:
+    apart = cell(0, (side(100, 1), side(1000, 1)), (side(100, 1), side(1000, 2))).model_copy(
+        update={"quantise_s": 20.0, "nncf_quantise_s": 40.0}
+    )
+    shown = table(Bench(machine=machine.facts(), cells=(apart,)))
+    assert "| 100 | ≈ 500 | 0.20 |" in shown and "(40 and 20 s)" in shown

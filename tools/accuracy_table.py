@@ -53,7 +53,7 @@ class Cell(Frozen):
     nncf_minutes: float = NNCF_MINUTES
     """That NNCF could take."""
     nncf_rankings: int
-    rank_correlation: float
+    rank_correlation: float | None
     """Spearman's, of both sides' scores of single groups, ties by mean ranks."""
     groups_compared: int
     all_restored_difference: float
@@ -61,6 +61,15 @@ class Cell(Frozen):
     none_restored_difference: float
     """Mean over items, of its values with nothing restored less those of the compiled int8 model."""
     budgets: tuple[Budget, ...]
+
+    @property
+    def scale(self) -> float:
+        """By which NNCF's times are multiplied before they are compared."""
+        return self.quantise_s / self.nncf_quantise_s if self.nncf_quantise_s else 1.0
+
+    def ratio(self, budget: Budget) -> float:
+        """Wall time of the fast way over NNCF's, or over what NNCF has taken without reaching the budget."""
+        return budget.ours.seconds / (self.scale * (budget.nncf.seconds if budget.nncf else self.nncf_seconds))
 
 
 class Agreement(Frozen):
@@ -102,12 +111,12 @@ def table(bench: Bench) -> str:
 
 
 def _row(cell: Cell, budget: Budget) -> str:
-    ours, theirs = budget.ours, budget.nncf
-    name = "on" if cell.smooth_quant else "off"
+    ours, theirs, ratio = budget.ours, budget.nncf, cell.ratio(budget)
+    name, about = "on" if cell.smooth_quant else "off", "≈ " if cell.nncf_quantise_s else ""
     other = (
-        ("not reached", f"> {cell.nncf_seconds:.0f}", f"< {ours.seconds / cell.nncf_seconds:.2f}", "")
+        ("not reached", f"> {about}{cell.scale * cell.nncf_seconds:.0f}", f"< {ratio:.2f}", "")
         if theirs is None
-        else (f"{theirs.operations}", f"{theirs.seconds:.0f}", f"{ours.seconds / theirs.seconds:.2f}", _said(theirs))
+        else (f"{theirs.operations}", f"{about}{cell.scale * theirs.seconds:.0f}", f"{ratio:.2f}", _said(theirs))
     )
     return (
         f"| {name} | {cell.seed} | {budget.max_drop:.3f} ({100 * budget.share:.0f} %) | {ours.operations} | {other[0]} "
@@ -126,7 +135,7 @@ def summary(bench: Bench) -> list[str]:
     pairs = [(b.ours, b.nncf) for cell in bench.cells for b in cell.budgets if b.nncf]
     if len(pairs) < 2:
         return []
-    logs = np.log([ours.seconds / theirs.seconds for ours, theirs in pairs])
+    logs = np.log([cell.ratio(b) for cell in bench.cells for b in cell.budgets if b.nncf])
     half = student.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
     middle, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
     excess = np.median([ours.operations / theirs.operations - 1 for ours, theirs in pairs])
@@ -137,6 +146,7 @@ def summary(bench: Bench) -> list[str]:
     return [
         f"Wall time of the fast way over NNCF's: {middle:.2f} [{low:.2f}, {high:.2f}], geometric mean of {len(pairs)} "
         f"budgets, {max(np.exp(logs)):.2f} at most{words}. Median excess of restored operations {100 * excess:+.0f} %.",
+        *_times_apart(bench),
         "",
         f"Of the fast way's time, {_range([c.quantise_s for c in bench.cells])} s are nncf.quantize itself, which both "
         f"need. NNCF ranked {_range([c.nncf_rankings for c in bench.cells])} times in a cell: again whenever the loss "
@@ -145,6 +155,18 @@ def summary(bench: Bench) -> list[str]:
         f"The switchable graph differs from the float reference by {whole:.1g} nats per token at most where everything "
         f"is restored, and from the int8 model, as deployed, by {none} on the mean where nothing is.",
         *(line for found in bench.agreements for line in ("", _agreement(found))),
+    ]
+
+
+def _times_apart(bench: Bench) -> list[str]:
+    cells = [(c.nncf_quantise_s, c.quantise_s) for c in bench.cells if c.nncf_quantise_s]
+    if not cells:
+        return []
+    pairs = ", ".join(f"{then:.0f} and {now:.0f} s" for then, now in cells)
+    return [
+        "",
+        "≈: both sides were not measured one after the other, and NNCF's seconds are scaled by what nncf.quantize took "
+        f"with each ({pairs}).",
     ]
 
 

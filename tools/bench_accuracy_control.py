@@ -21,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
@@ -49,6 +49,7 @@ from quantcurve.run import Where, open_session
 from quantcurve.session import Session
 from quantcurve.stages import accuracy_control, control_run, export, quantised, resolve, tokenize
 from quantcurve.stages.accuracy_control import Controlled, Prepared
+from quantcurve.stages.control_trials import Quick
 from quantcurve.stages.restorable import Quantizers
 from quantcurve.texts import load_text
 
@@ -139,8 +140,7 @@ class Fast(NamedTuple):
 
     tasks: tuple[Controlled, ...]
     sides: tuple[Side, ...]
-    scores: dict[int, dict[int, float]]
-    """Of every group restored alone, on the items that groups were ranked on first."""
+    quick: Quick
     all_restored_difference: float
     none_restored_difference: float
 
@@ -156,13 +156,12 @@ def by_fast(start: Opened, max_drops: Sequence[float], scratch: Path, stack: Exi
         sides.append(our_side(result, start.quantise_s + start.reference_s + result.seconds.total))
         print(f"fast: {sides[-1].operations} operations in {sides[-1].seconds:.0f} s", file=sys.stderr)
     quick, built = control_run.trials(task, model, start.model_hash, stack, session)
-    scores = {group.number: quick.journal.values(f"quick {group.number}") for group in model.groups}
     items = range(task.searched)
     whole, none = (np.array(quick.values(frozenset(some), items)) for some in (range(len(model.groups)), ()))
     return Fast(
         tasks=tuple(tasks),
         sides=tuple(sides),
-        scores=scores,
+        quick=quick,
         all_restored_difference=float(np.abs(whole - start.values.values[: task.searched]).max()),
         none_restored_difference=float(np.mean(none - np.array(built.values(frozenset(), items)))),
     )
@@ -177,7 +176,7 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], nncf_minute
         fast = by_fast(start, [share * plain.value for share in shares], scratch, stack, session)
         forget(session)
         theirs = by_nncf(fast.tasks[-1], nncf_minutes, start.model, start.calibration, scratch, session)
-        correlation, compared = agreement(fast.scores, start.model, settings_journal(fast.tasks[-1], session))
+        correlation, compared = agreement(fast.quick, start.model, settings_journal(fast.tasks[-1], session))
         budgets = [
             Budget(
                 share=share,
@@ -204,21 +203,29 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], nncf_minute
     )
 
 
-def run_fast(known: Cell, session: Session) -> Cell:
-    """Measure the fast way anew in a cell whose other side stays."""
+def run_fast(known: Cell, shares: Sequence[float], session: Session) -> Cell:
+    """Measure the fast way for some budgets of a cell whose other side stays: anew for those that it has, and for
+    tighter ones where NNCF was stopped before it had reached the tightest, and so would have been before these."""
+    budgets = {budget.share: budget for budget in known.budgets}
+    if anew := [share for share in shares if share in budgets]:
+        known = known.model_copy(update={"nncf_quantise_s": known.nncf_quantise_s or known.quantise_s})
+    if known.budgets[-1].nncf is None:
+        anew += [share for share in shares if share < min(budgets)]
+    assert isinstance(known.plain_drop, Estimate)
+    drops = [budgets[s].max_drop if s in budgets else s * known.plain_drop.value for s in anew]
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quantcurve-bench-")))
         start = opened(known.smooth_quant, known.seed, stack, session)
-        fast = by_fast(start, [budget.max_drop for budget in known.budgets], scratch, stack, session)
+        fast = by_fast(start, drops, scratch, stack, session)
+    for share, max_drop, side in zip(anew, drops, fast.sides, strict=True):
+        nncf = budgets[share].nncf if share in budgets else None
+        budgets[share] = Budget(share=share, max_drop=max_drop, ours=side, nncf=nncf)
     return known.model_copy(
         update={
-            "quantise_s": start.quantise_s,
-            "nncf_quantise_s": known.nncf_quantise_s or known.quantise_s,
+            "quantise_s": start.quantise_s if known.nncf_quantise_s else known.quantise_s,
             "all_restored_difference": fast.all_restored_difference,
             "none_restored_difference": fast.none_restored_difference,
-            "budgets": tuple(
-                budget.model_copy(update={"ours": side}) for budget, side in zip(known.budgets, fast.sides, strict=True)
-            ),
+            "budgets": tuple(budgets[share] for share in sorted(budgets, reverse=True)),
         }
     )
 
@@ -260,16 +267,17 @@ def settings_journal(task: Controlled, session: Session) -> Journal:
     return Journal(control_run.nncf_settings(task, "bench", session).journal)
 
 
-def agreement(ours: Mapping[int, Mapping[int, float]], model: Quantizers, theirs: Journal) -> tuple[float, int]:
-    """Spearman's correlation of single groups' scores, over the items that both sides ranked on, and their number."""
+def agreement(quick: Quick, model: Quantizers, theirs: Journal) -> tuple[float | None, int]:
+    """Spearman's correlation of what groups restored alone get from the switched graph and from NNCF's models, over the
+    items that NNCF ranked on first, and their number; None where NNCF was stopped before it had ranked three."""
     every = frozenset(name for group in model.groups for name in group.quantizers)
     pairs = []
     for group in model.groups:
         other = theirs.values(key_of(every - set(group.quantizers)))
-        common = sorted(ours[group.number].keys() & other.keys())[:RANKING_ITEMS]
-        if len(common) == RANKING_ITEMS:
-            pairs.append([np.mean([side[i] for i in common]) for side in (ours[group.number], other)])
-    return float(spearmanr(*zip(*pairs, strict=True)).statistic), len(pairs)
+        if len(items := sorted(other)[:RANKING_ITEMS]) == RANKING_ITEMS:
+            ours = quick.values(frozenset([group.number]), items)
+            pairs.append((np.mean(ours), np.mean([other[i] for i in items])))
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic) if len(pairs) > 2 else None, len(pairs)
 
 
 def nncf_side(task: Controlled, theirs: ByNncf, model: Quantizers, stack: ExitStack, session: Session) -> Side | None:
@@ -328,7 +336,7 @@ def main() -> int:
                     cell = run_cell(smooth == "on", seed, options.budgets, options.nncf_minutes, session)
                     cells = (*bench.cells, cell)
                 else:
-                    cell = run_fast(bench.cells[place], session)
+                    cell = run_fast(bench.cells[place], options.budgets, session)
                     cells = (*bench.cells[:place], cell, *bench.cells[place + 1 :])
             bench = bench.model_copy(update={"cells": cells})
             options.out.write_text(bench.model_dump_json(indent=1) + "\n")

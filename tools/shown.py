@@ -114,6 +114,12 @@ def openvino_scoring() -> str:
     return race.render(OPENVINO_SCORING)
 
 
+def explained(variant: str) -> str:
+    """What `quantcurve explain` prints of a variant of the recorded demo."""
+    folder = DEMO.parent.relative_to(ROOT)
+    return command(f"quantcurve explain {folder} {variant}").replace(f"{folder}", "runs/smollm2-135m-openvino")
+
+
 def accuracy_control() -> str:
     """What tools/bench_accuracy_control.py measured, with the machine it ran on."""
     from accuracy_table import Bench, table

@@ -85,9 +85,10 @@ def layer_map(control: ControlResult) -> Table:
 
 def restored_lines(control: ControlResult) -> list[str]:
     """Every restored group in the order of the ranking."""
+    state = "quantised" if control.share_of == "multiplications by weights" else "restored"
     return [
         f"{place:>3}. {', '.join(group.layers or group.operations)} to {_words(group.to)}"
-        + (f"  (alone: {group.score:.4g} on the ranking items)" if group.score is not None else "")
+        + (f"  ({state} alone: {group.score:.4g} on the ranking items)" if group.score is not None else "")
         for place, group in enumerate(control.restored, 1)
     ]
 
