@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from quantcurve.engines.base import Floats, Tokens, TokenScores
+from quantcurve.likelihood import Likelihood
 
 NO_TOKENS: Tokens = np.empty(0, np.int32)
 
@@ -34,17 +35,6 @@ class Item(NamedTuple):
     """(T,) ids, of a window; the second half is scored."""
     record: Mapping[str, Any] = {}
     """Of a line of a JSONL file."""
-
-
-class Likelihood(NamedTuple):
-    """How likely a model finds a text after another."""
-
-    nats: float
-    """Sum of log p over the tokens of the continuation."""
-    tokens: int
-    """Of the continuation."""
-    greedy: bool
-    """Whether greedy decoding gives just this continuation."""
 
 
 class LanguageModel(Protocol):

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from quantcurve.errors import BackendError, PrerequisiteError, RecipeError, printable
-from quantcurve.validation import Item, LanguageModel, Likelihood
+from quantcurve.likelihood import Likelihood
+from quantcurve.validation import Item, LanguageModel
 from quantcurve.validation_errors import SequenceTooLongError, named
 
 VERSION = 1

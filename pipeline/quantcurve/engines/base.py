@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,18 @@ from pydantic_core import PydanticCustomError
 
 from quantcurve.records import EffectiveConfig, Frozen, SpeedSamples, Workload
 
+if TYPE_CHECKING:
+    from quantcurve.generation import Answer, Group, Request
+    from quantcurve.likelihood import Batch, Likelihood, Pair
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Tokens = NDArray[np.int32]
 
 TOP_K = 10
 """Number of most likely tokens compared between reference and variant."""
+CONTINUATIONS = 128
+"""Whose likelihoods are computed together at most."""
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 """Types that llama.cpp keeps a KV cache in (common/arg.cpp, kv_cache_types), most precise first."""
 FLOAT_CACHE_TYPES = CACHE_TYPES[:3]
@@ -106,10 +113,21 @@ class LlamaCppConfig(Frozen):
     k_type: str = "f16"
     v_type: str = "f16"
     flash_attention: Literal["auto", "on", "off"] = "auto"
+    unified: bool = False
+    """Whether sequences share one cache, of `window_tokens` and a batch, in place of one of `window_tokens` each."""
 
     def with_cache(self, cache: CacheTypes) -> LlamaCppConfig:
         """The same but for the KV cache's types."""
         return self.model_copy(update={"k_type": cache.k, "v_type": cache.v})
+
+    def for_answers(self, batch: int, context_tokens: int) -> LlamaCppConfig:
+        """To generate so many answers at a time, each with its prompt no longer than the context; one more sequence
+        keeps what all prompts begin with."""
+        return self.model_copy(update={"sequences": batch + 1, "window_tokens": context_tokens})
+
+    def for_likelihoods(self, context_tokens: int) -> LlamaCppConfig:
+        """For likelihoods of continuations, each with its context no longer than this."""
+        return self.model_copy(update={"sequences": CONTINUATIONS, "window_tokens": context_tokens, "unified": True})
 
     def of(self, runtime: Runtime) -> EngineConfig:
         """The same length and threads for a variant of either engine."""
@@ -206,6 +224,37 @@ class LoadedModel(Protocol):
             reference: logits to compare with, of the same windows.
             keep: where to leave this model's own logits, for others to be compared with.
         """
+        ...
+
+    def generate(self, requests: Sequence[Request], batch: int) -> Iterator[tuple[Group, list[Answer]]]:
+        """Continue prompts, group by group (generation.schedule), so that those which are done can be kept.
+
+        Args:
+            requests: prompts, and when their answers end.
+            batch: answers that are generated together; at most what the model was opened for.
+
+        Raises:
+            RecipeError: a prompt cannot be continued: it is empty, or too long with its answer.
+            BackendError: the engine failed or died.
+        """
+        ...
+
+    def log_likelihoods(self, pairs: Sequence[Pair], batch_tokens: int) -> Iterator[tuple[Batch, list[Likelihood]]]:
+        """How likely continuations are after their contexts, batch by batch (likelihood.schedule), so that those which
+        are done can be kept.
+
+        Args:
+            pairs: contexts and continuations.
+            batch_tokens: that go through the model together.
+
+        Raises:
+            RecipeError: a context or continuation is empty, or both are too long.
+            BackendError: the engine failed or died.
+        """
+        ...
+
+    def end_tokens(self) -> tuple[int, ...]:
+        """Tokens that end an answer, as the model says."""
         ...
 
     def warm_up(self, workload: Workload) -> None:

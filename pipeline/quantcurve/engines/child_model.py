@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from quantcurve import likelihood
 from quantcurve.engines import memory
-from quantcurve.engines.base import EngineConfig, ReferenceScratch, Tokens, TokenScores
+from quantcurve.engines.base import CONTINUATIONS, EngineConfig, ReferenceScratch, Tokens, TokenScores
 from quantcurve.engines.child import Child
+from quantcurve.generation import Answer, Group, Request, schedule
+from quantcurve.likelihood import Batch, Likelihood, Pair
 from quantcurve.records import EffectiveConfig, SpeedSamples, Workload
 
 Config = TypeVar("Config", bound=EngineConfig)
@@ -25,6 +28,9 @@ class ChildFunctions(Generic[Config, Effective]):
     warm_up: Callable[[Workload], None]
     time_once: Callable[[Workload], SpeedSamples]
     time_load: Callable[[Path, Config], float]
+    generate: Callable[[Sequence[Request], int], list[Answer]]
+    log_likelihoods: Callable[[Batch], list[Likelihood]]
+    end_tokens: Callable[[], tuple[int, ...]]
 
 
 class ChildModel(Generic[Config, Effective]):
@@ -66,6 +72,21 @@ class ChildModel(Generic[Config, Effective]):
     ) -> TokenScores:
         """See base.LoadedModel."""
         return self._child.call(self._functions.score, windows, reference, keep)
+
+    def generate(self, requests: Sequence[Request], batch: int) -> Iterator[tuple[Group, list[Answer]]]:
+        """See base.LoadedModel."""
+        for group in schedule(requests, batch):
+            some = [requests[place] for place in group.places]
+            yield group, self._child.call(self._functions.generate, some, group.shared)
+
+    def log_likelihoods(self, pairs: Sequence[Pair], batch_tokens: int) -> Iterator[tuple[Batch, list[Likelihood]]]:
+        """See base.LoadedModel."""
+        for batch in likelihood.schedule(pairs, batch_tokens, CONTINUATIONS):
+            yield batch, self._child.call(self._functions.log_likelihoods, batch)
+
+    def end_tokens(self) -> tuple[int, ...]:
+        """See base.LoadedModel."""
+        return self._child.call(self._functions.end_tokens)
 
     def warm_up(self, workload: Workload) -> None:
         """See base.LoadedModel."""

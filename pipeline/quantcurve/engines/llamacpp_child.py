@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,8 @@ from quantcurve.engines.llamacpp_native import context_params, last_error, load,
 from quantcurve.errors import BackendError
 from quantcurve.metrics.base_file import StoredScores, compare_stored, read_base_file
 from quantcurve.records import LlamaCppEffective
+
+NOTHING: Tokens = np.empty(0, np.int32)
 
 
 class Model:
@@ -44,8 +46,10 @@ class Model:
         self.add_bos = bool(lc.llama_vocab_get_add_bos(self.vocab))
         self.bos = int(lc.llama_vocab_bos(self.vocab))
         self.memory = lc.llama_get_memory(self.context)
-        self.batch = lc.llama_batch_init(config.batch_tokens, 0, 1)
+        self.batch = lc.llama_batch_init(config.batch_tokens, 0, config.sequences if config.unified else 1)
         self.pool = ThreadPoolExecutor(config.threads)
+        self.kept_tokens: Tokens = NOTHING
+        """What the cache holds for groups of answers or questions to come (llamacpp_generate.py, _likelihood.py)."""
 
     def free(self) -> None:
         """Give everything back; the object is of no use afterwards."""
@@ -54,16 +58,30 @@ class Model:
         lc.llama_free(self.context)
         lc.llama_model_free(self.model)
 
-    def decode(self, tokens: Tokens, positions: Tokens, sequences: Tokens, outputs: Tokens) -> None:
-        """One llama_decode of at most batch_tokens tokens; arrays are (n,)."""
+    def decode(
+        self, tokens: Tokens, positions: Tokens, sequences: Tokens | Sequence[Sequence[int]], outputs: Tokens
+    ) -> None:
+        """One llama_decode of at most batch_tokens tokens; arrays are (n,).
+
+        Args:
+            tokens: ids.
+            positions: of each in its sequence.
+            sequences: that each belongs to; several where the cache is unified.
+            outputs: 1 where logits are wanted.
+        """
         n = len(tokens)
         batch = self.batch
         batch.n_tokens = n
         for pointer, values in ((batch.token, tokens), (batch.pos, positions), (batch.logits, outputs)):
             np.ctypeslib.as_array(pointer, (n,))[:] = values
-        for i in range(n):
-            batch.n_seq_id[i] = 1
-            batch.seq_id[i][0] = int(sequences[i])
+        for i, found in enumerate(sequences):
+            if isinstance(found, Sequence):
+                batch.n_seq_id[i] = len(found)
+                for place, sequence in enumerate(found):
+                    batch.seq_id[i][place] = sequence
+            else:
+                batch.n_seq_id[i] = 1
+                batch.seq_id[i][0] = int(found)
         code = lc.llama_decode(self.context, batch)
         if code != 0:
             raise BackendError(
@@ -80,6 +98,7 @@ class Model:
 
     def clear(self) -> None:
         """Forget all sequences."""
+        self.kept_tokens = NOTHING
         lc.llama_memory_clear(self.memory, True)
 
 

@@ -81,6 +81,9 @@ def context_params(config: LlamaCppConfig) -> Any:
     """A context for so many sequences of so many tokens."""
     params = lc.llama_context_default_params()
     params.n_ctx = config.window_tokens * config.sequences
+    if config.unified:
+        params.n_ctx = config.window_tokens + config.batch_tokens
+        params.kv_unified = True
     params.n_batch = min(config.batch_tokens, params.n_ctx)
     params.n_ubatch = min(config.micro_batch_tokens, params.n_batch)
     params.n_seq_max = config.sequences

@@ -27,9 +27,20 @@ class OpenVinoModel(ChildModel[OpenVinoConfig, OpenVinoEffective]):
             BackendError: the engine refused or died.
         """
         from quantcurve.engines import openvino_child as engine
+        from quantcurve.engines import openvino_generate as answers
+        from quantcurve.engines import openvino_likelihood as choices
         from quantcurve.engines import openvino_speed as speed
 
-        functions = ChildFunctions(engine.open_model, engine.score, speed.warm_up, speed.time_once, speed.time_load)
+        functions = ChildFunctions(
+            open_model=engine.open_model,
+            score=engine.score,
+            warm_up=speed.warm_up,
+            time_once=speed.time_once,
+            time_load=speed.time_load,
+            generate=answers.generate,
+            log_likelihoods=choices.log_likelihoods,
+            end_tokens=answers.end_tokens,
+        )
         super().__init__(functions, path, config, label, log)
 
 

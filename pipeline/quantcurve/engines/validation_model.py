@@ -20,8 +20,9 @@ from quantcurve.engines.runner import Runner
 from quantcurve.engines.scratch import KeptReference
 from quantcurve.engines.text_side import TextSide
 from quantcurve.errors import BackendError, RecipeError
+from quantcurve.likelihood import Likelihood
 from quantcurve.metrics.logits import score_rows
-from quantcurve.validation import Item, LanguageModel, Likelihood
+from quantcurve.validation import Item, LanguageModel
 from quantcurve.validation_errors import SequenceTooLongError, named, too_long
 
 BATCH_TOKENS = 512
