@@ -3,7 +3,7 @@
 Answers are generated in groups: requests in the order of their prompts' lengths, so many together, and no slot is
 filled anew when its answer ends. A group's answers hang on nothing but the group, so that a run that goes on after a
 stop gives what it would have given. In another group the same request may get other last digits in its logits, and
-where two tokens are about equally likely another answer: `noise.py` measures how often.
+another answer where two tokens are about equally likely.
 """
 
 from __future__ import annotations
