@@ -10,8 +10,7 @@ prefix passes and the next shorter one fails, on every item.
 A step is ranked by what is won where it alone is taken, or by what is lost where it alone is not (`Task.ranked_alone`).
 NNCF does the first. But where every layer rounds what it is given, a change in one of them moves what is rounded behind
 it by a step here and there, and on a few items that noise is larger than what most layers lose. In the second way
-nothing else is rounded. Of 151 groups of W8A8 on SmolLM2, without SmoothQuant, 5 in that order keep a budget that takes
-20 in the first one, and 6 by NNCF, which ranks again on its way (tools/bench_accuracy_control.py, seed 1, 30 %).
+nothing else is rounded. tools/bench_accuracy_control.py compares how many groups either takes.
 
 A drop is the mean over items of the reference's value less the model's. `quick` looks at items in chunks and stops when
 the verdict over all of them is as good as certain (metrics/paired.py, decided).
