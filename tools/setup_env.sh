@@ -33,13 +33,17 @@ echo "setup: installing locked packages" >&2
 "${pip[@]}" install --quiet --no-deps --require-hashes -r requirements.lock
 
 # A wheel is built for this processor's instruction sets: keep one for each kind.
-processor=$( (uname -sm; sed -n 's/^\(flags\|Features\)\s*:\s*//p;T;q' /proc/cpuinfo 2>/dev/null || true) | sha256sum | cut -c1-16)
+processor=$( (uname -sm; echo no-amx; sed -n 's/^\(flags\|Features\)\s*:\s*//p;T;q' /proc/cpuinfo 2>/dev/null || true) | sha256sum | cut -c1-16)
 version=$(sed -n 's/^llama-cpp-python==\([0-9.]*\).*/\1/p' requirements-native.lock)
 wheels="${QUANTCURVE_WHEELS:-${XDG_CACHE_HOME:-$HOME/.cache}/quantcurve/wheels}/llama-cpp-python-$version-$processor"
 if ! ls "$wheels"/*.whl >/dev/null 2>&1; then
   echo "setup: compiling llama-cpp-python $version (about 8 minutes on two cores; only once on this machine)" >&2
   draft="$wheels.$$"
-  CMAKE_BUILD_PARALLEL_LEVEL=$(nproc 2>/dev/null || echo 2) \
+  # Without AMX: GCC 12 leaves out the stores to the tile configuration before _tile_loadconfig (ggml-cpu/amx/mmq.cpp),
+  # and the next tile instruction is illegal (https://github.com/ggml-org/llama.cpp/pull/26954).
+  flags=""
+  case $(uname -m) in x86_64) flags="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" ;; esac
+  CMAKE_ARGS="${CMAKE_ARGS:-} -DCMAKE_C_FLAGS='$flags' -DCMAKE_CXX_FLAGS='$flags'" CMAKE_BUILD_PARALLEL_LEVEL=$(nproc 2>/dev/null || echo 2) \
     "${pip[@]}" wheel --quiet --no-cache-dir --no-deps --require-hashes -r requirements-native.lock -w "$draft"
   mkdir -p "$(dirname "$wheels")"
   rm -rf "$wheels"

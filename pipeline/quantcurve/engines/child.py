@@ -38,6 +38,11 @@ MEMORY_WORDS = re.compile(
     r"|resource temporarily unavailable|alloc\w* (?:\S+ )?failed",
     re.I,
 )
+ILLEGAL_HINT = (
+    "an instruction that this processor refuses: llama.cpp was built for another one, or by GCC 12 with AMX, whose "
+    'tiles it leaves without a configuration; build it here: CMAKE_ARGS="-DCMAKE_CXX_FLAGS=-mno-amx-int8" pip install '
+    "--force-reinstall --no-binary llama-cpp-python llama-cpp-python"
+)
 MEMORY_HINT = "free some memory, lower engine.batch_tokens in the recipe, or take smaller models"
 
 
@@ -215,6 +220,8 @@ def _hint(code: int, last_words: str) -> str:
         return f" (out of memory: {MEMORY_HINT})"
     if code == -signal.SIGKILL:
         return f" (if nobody killed it, the kernel did for lack of memory, see dmesg: {MEMORY_HINT})"
+    if code == -signal.SIGILL:
+        return f" ({ILLEGAL_HINT})"
     if code == -signal.SIGBUS:
         return " (a mapped file could not be read or written: see whether its disk is full or broken)"
     return ""
