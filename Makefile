@@ -37,7 +37,7 @@ readme: setup
 lock:
 	$(VENV)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --upgrade \
 	  --no-emit-package llama-cpp-python --no-emit-package torch --no-emit-package torchvision \
-	  --no-emit-package sentence-transformers --extra demo --extra encoder-demo --extra dev --extra openvino \
+	  --no-emit-package sentence-transformers --extra demo --extra encoder-demo --extra dev --extra openvino --extra eval \
 	  --output-file requirements.lock pyproject.toml
 
 clean:

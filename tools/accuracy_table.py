@@ -61,6 +61,8 @@ class Cell(Frozen):
     none_restored_difference: float
     """Mean over items, of its values with nothing restored less those of the compiled int8 model."""
     budgets: tuple[Budget, ...]
+    machine: MachineFacts | None = None
+    """Where both sides were measured, if that is not where the file was begun."""
 
     @property
     def scale(self) -> float:
@@ -168,6 +170,17 @@ def _times_apart(bench: Bench) -> list[str]:
         "≈: both sides were not measured one after the other, and NNCF's seconds are scaled by what nncf.quantize took "
         f"with each ({pairs}).",
     ]
+
+
+def machines(bench: Bench) -> str:
+    """The processors, the cells that ran on each, and the cores."""
+    by_processor: dict[str, list[str]] = {}
+    for cell in bench.cells:
+        where = cell.machine or bench.machine
+        name = f"{where.processor}, {where.logical_cores} cores"
+        by_processor.setdefault(name, []).append(f"seed {cell.seed} {'on' if cell.smooth_quant else 'off'}")
+    parts = [f"{name} ({', '.join(cells)})" for name, cells in by_processor.items()]
+    return f"On {' and '.join(parts) if len(parts) > 1 else next(iter(by_processor))}."
 
 
 def _range(values: Sequence[float]) -> str:

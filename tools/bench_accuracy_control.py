@@ -200,6 +200,7 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], nncf_minute
         all_restored_difference=fast.all_restored_difference,
         none_restored_difference=fast.none_restored_difference,
         budgets=tuple(budgets),
+        machine=machine.facts(),
     )
 
 

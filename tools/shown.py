@@ -122,10 +122,10 @@ def explained(variant: str) -> str:
 
 def accuracy_control() -> str:
     """What tools/bench_accuracy_control.py measured, with the machine it ran on."""
-    from accuracy_table import Bench, table
+    from accuracy_table import Bench, machines, table
 
     bench = Bench.model_validate_json(ACCURACY_CONTROL.read_text())
-    return f"{table(bench)}\nOn {bench.machine.processor}, {bench.machine.logical_cores} cores.\n"
+    return f"{table(bench)}\n{machines(bench)}\n"
 
 
 def encoder_table() -> str:

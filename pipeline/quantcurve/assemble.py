@@ -16,7 +16,7 @@ from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import EngineIdentity, Frozen, ImatrixResult, LlamaCppEffective, TokenizersResult
 from quantcurve.results import CacheFigures, Divergence, LossSplit, ReferenceResult, RunResult, Slice, VariantResult
 from quantcurve.session import Session
-from quantcurve.stages import export, figures, frontier, resolve, screen, tokenize
+from quantcurve.stages import export, figures, frontier, resolve, screen, tasks, tokenize
 from quantcurve.stages.benchmark import Timed
 from quantcurve.stages.scoring import REFERENCE
 from quantcurve.store import key_of
@@ -60,6 +60,7 @@ class More(NamedTuple):
     caches: Mapping[str, tuple[CacheFigures, ...] | Missing]
     splits: Mapping[str, LossSplit | Missing]
     latencies: openvino_lane.Latencies
+    evaluated: tasks.Evaluated
 
 
 class _Found(NamedTuple):
@@ -102,6 +103,7 @@ def record(
     inputs: Inputs,
     screened: screen.Screened,
     timed: Timed | None,
+    evaluated: tasks.Evaluated,
     placed: Sequence[VariantResult],
     warnings: tuple[str, ...],
 ) -> RunResult:
@@ -126,7 +128,7 @@ def record(
         calibration=inputs.calibration,
         imatrix=inputs.imatrix,
         tokenizers=inputs.tokenizers,
-        reference=_reference_result(inputs, screened, timed),
+        reference=_reference_result(inputs, screened, timed, evaluated),
         variants=tuple(placed),
         warnings=warnings + _context_warnings(config.trained_context_tokens, recipe),
         stages=session.stage_times(),
@@ -183,6 +185,7 @@ def _judged(item: Made, found: _Found) -> VariantResult:
         loss_split=more.splits.get(item.name),
         latency=more.latencies.benchmark_app.get(item.name),
         genai=more.latencies.genai.get(item.name),
+        tasks=more.evaluated.variants.get(item.name, ()),
         notes=notes(item, Runs(found.made, screened.configs, more.latencies.genai)),
     )
 
@@ -231,7 +234,9 @@ def _context_warnings(trained_tokens: int, recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def _reference_result(inputs: Inputs, screened: screen.Screened, timed: Timed | None) -> ReferenceResult:
+def _reference_result(
+    inputs: Inputs, screened: screen.Screened, timed: Timed | None, evaluated: tasks.Evaluated
+) -> ReferenceResult:
     step = inputs.reference.step
     texts = [w.scored_text() for w in inputs.windowed]
     overall, each = figures.slices(texts, screened.route, screened.reference, None)
@@ -244,4 +249,5 @@ def _reference_result(inputs: Inputs, screened: screen.Screened, timed: Timed | 
         overall=overall,
         slices=each,
         speed=timed.speeds[REFERENCE] if timed else NOT_ASKED,
+        tasks=evaluated.reference,
     )

@@ -37,6 +37,9 @@ class Request(NamedTuple):
     """0: the likeliest token, the lowest id of equals. Else each token is drawn with probability ~ exp(logit / t)."""
     seed: int = 0
     """Of what is drawn; a request draws the same numbers in whatever group it is."""
+    top_p: float = 1.0
+    """Tokens are drawn from the fewest likeliest ones that have at least this probability together, at the temperature
+    (nucleus sampling, Holtzman et al. 2020)."""
 
 
 @dataclass(frozen=True)
@@ -123,3 +126,5 @@ def check(requests: Sequence[Request], context_tokens: int, vocabulary: int) -> 
             raise RecipeError(f"prompt {i}: ids from {low} to {high}, and the vocabulary has {vocabulary:,} tokens")
         if request.temperature < 0 or not np.isfinite(request.temperature):
             raise RecipeError(f"prompt {i}: temperature is {request.temperature}; give 0 or more")
+        if not 0 < request.top_p <= 1:
+            raise RecipeError(f"prompt {i}: top_p is {request.top_p}; give more than 0 and at most 1")

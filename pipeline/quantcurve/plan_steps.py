@@ -102,6 +102,7 @@ def steps(
     yield from _screen_steps(recipe, texts, sizes, rates, known)
     yield from _cache_steps(recipe, sizes, rates)
     yield from _split_steps(recipe, sizes, rates)
+    yield from _task_steps(recipe)
     if recipe.benchmark:
         yield _benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed)
         yield from _latency_steps(recipe, recipe.benchmark, sizes, rates, known)
@@ -235,6 +236,17 @@ def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: Sizes, rates: Rates
         cached=timed,
         seconds=models * ((bench.repetitions + 1) * prefill + bench.repetitions * decode),
     )
+
+
+def _task_steps(recipe: Recipe) -> Iterator[PlannedStep]:
+    """Of lm-eval's tasks; how long they are is only seen when they are loaded."""
+    evaluation = recipe.evaluate
+    for entry in evaluation.tasks if evaluation else ():
+        assert evaluation
+        models = len(evaluation.variants or _compared(recipe))
+        documents = f"{entry.limit} documents" if entry.limit else "all documents"
+        what = f"{entry.label}, {documents}, the reference and {models} variants"
+        yield PlannedStep(stage="evaluate", what=what, cached=False, note="no estimate of time")
 
 
 def _split_steps(recipe: Recipe, sizes: Sizes, rates: Rates) -> Iterator[PlannedStep]:

@@ -24,6 +24,7 @@ from quantcurve.latency_records import DECODE_STEPS, GenAiWorkload
 from quantcurve.recipe_accuracy import Validation, refusal
 from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.recipe_openvino import FLOOR, OpenVino, OpenVinoVariant
+from quantcurve.recipe_tasks import Evaluation
 from quantcurve.recipe_text import Text, WindowCount
 from quantcurve.records import Frozen
 
@@ -178,6 +179,7 @@ class Recipe(Frozen):
     kv_cache: KvCache = KvCache()
     openvino: OpenVino = OpenVino()
     engine: EngineSettings = EngineSettings()
+    evaluate: Evaluation | None = Field(None, description="tasks of lm-evaluation-harness; null: none")
     benchmark: Benchmark | None = Field(Benchmark(), description="null leaves speed out")
     seed: int = Field(0, ge=0, le=2**31 - 1)
 

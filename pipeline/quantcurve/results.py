@@ -27,6 +27,7 @@ from quantcurve.records import (
     TokenizersResult,
     Workload,
 )
+from quantcurve.task_records import TaskResult, TaskResults
 
 SCHEMA_VERSION = 1
 
@@ -196,6 +197,8 @@ class VariantResult(Frozen):
     """Of an OpenVINO variant, by benchmark_app."""
     genai: GenAiLatency | Missing | None = None
     """Of an OpenVINO variant's folder, by OpenVINO GenAI."""
+    tasks: TaskResults = ()
+    """Of lm-evaluation-harness."""
     accuracy_control: ControlResult | None = None
     """What was restored, where the recipe asks for that."""
     on_front: bool = False
@@ -216,6 +219,8 @@ class ReferenceResult(Frozen):
     overall: Slice
     slices: tuple[Slice, ...]
     speed: Speed | Missing = Missing(missing="not measured")
+    tasks: tuple[TaskResult, ...] = ()
+    """Of lm-evaluation-harness, with the noise floor of each."""
 
 
 class RunResult(Frozen):

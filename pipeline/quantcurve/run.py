@@ -22,6 +22,7 @@ from quantcurve.stages import (
     kv_cache,
     resolve,
     screen,
+    tasks,
     tokenize,
     validation_sets,
 )
@@ -86,6 +87,7 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
     openvino_lane.require_devices(loaded, session)
     openvino_lane.require_tools(loaded.recipe)
     validation_sets.check_functions(loaded)
+    tasks.check(loaded, session)
     session.store.sweep()
     texts = load_texts(loaded)
     offered = load_offered(loaded, loaded.recipe.calibration, texts) if needs_calibration(loaded.recipe) else None
@@ -116,9 +118,11 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | N
     with session.timed("kv_cache"):
         caches = kv_cache.measure(original, measured, contexts, session)
     splits = openvino_lane.splits(recipe, original, measured, windowed, screened, session)
+    with session.timed("evaluate"):
+        evaluated = tasks.evaluate(loaded, reference, [original, *measured], session)
     with session.timed("benchmark"):
         timed = benchmark.benchmark(recipe, recipe.benchmark, [original, *measured], session)
-    more = assemble.More(caches, splits, openvino_lane.latencies(recipe, measured, session))
+    more = assemble.More(caches, splits, openvino_lane.latencies(recipe, measured, session), evaluated)
     with session.timed("frontier"):
         variants, warnings = assemble.variants(recipe, made, windowed, screened, more, timed)
     inputs = assemble.Inputs(
@@ -128,7 +132,7 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | N
         calibrated.result if isinstance(calibrated, calibrate.Calibrated) else None,
         matrix.result if isinstance(matrix, imatrix.Matrix) else None,
     )
-    return assemble.record(loaded, session, inputs, screened, timed, variants, warnings)
+    return assemble.record(loaded, session, inputs, screened, timed, evaluated, variants, warnings)
 
 
 def reference_model(reference: resolve.Reference) -> Model:

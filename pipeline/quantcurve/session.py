@@ -19,7 +19,18 @@ from quantcurve.store import Artifact, Store
 Result = TypeVar("Result", bound=BaseModel)
 STAGES = (
     *("resolve", "tokenize", "calibrate", "export", "tokenizer_gate", "imatrix", "quantize", "w8a8", "compress"),
-    *("accuracy_control", "screen", "kv_cache", "loss_split", "embed", "benchmark", "latency", "genai", "frontier"),
+    *(
+        "accuracy_control",
+        "screen",
+        "kv_cache",
+        "loss_split",
+        "embed",
+        "evaluate",
+        "benchmark",
+        "latency",
+        "genai",
+        "frontier",
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -226,12 +226,15 @@ class LoadedModel(Protocol):
         """
         ...
 
-    def generate(self, requests: Sequence[Request], batch: int) -> Iterator[tuple[Group, list[Answer]]]:
+    def generate(
+        self, requests: Sequence[Request], batch: int, done: Collection[int] = ()
+    ) -> Iterator[tuple[Group, list[Answer]]]:
         """Continue prompts, group by group (generation.schedule), so that those which are done can be kept.
 
         Args:
             requests: prompts, and when their answers end.
             batch: answers that are generated together; at most what the model was opened for.
+            done: groups, by their places in the schedule, that are passed over.
 
         Raises:
             RecipeError: a prompt cannot be continued: it is empty, or too long with its answer.
@@ -239,13 +242,16 @@ class LoadedModel(Protocol):
         """
         ...
 
-    def log_likelihoods(self, pairs: Sequence[Pair], batch_tokens: int) -> Iterator[tuple[Batch, list[Likelihood]]]:
+    def log_likelihoods(
+        self, pairs: Sequence[Pair], batch_tokens: int, done: Collection[int] = ()
+    ) -> Iterator[tuple[Batch, list[Likelihood]]]:
         """How likely continuations are after their contexts, batch by batch (likelihood.schedule), so that those which
         are done can be kept.
 
         Args:
             pairs: contexts and continuations.
             batch_tokens: that go through the model together.
+            done: batches, by their places in the schedule, that are passed over.
 
         Raises:
             RecipeError: a context or continuation is empty, or both are too long.

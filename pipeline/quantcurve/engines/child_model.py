@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -73,16 +73,22 @@ class ChildModel(Generic[Config, Effective]):
         """See base.LoadedModel."""
         return self._child.call(self._functions.score, windows, reference, keep)
 
-    def generate(self, requests: Sequence[Request], batch: int) -> Iterator[tuple[Group, list[Answer]]]:
+    def generate(
+        self, requests: Sequence[Request], batch: int, done: Collection[int] = ()
+    ) -> Iterator[tuple[Group, list[Answer]]]:
         """See base.LoadedModel."""
-        for group in schedule(requests, batch):
-            some = [requests[place] for place in group.places]
-            yield group, self._child.call(self._functions.generate, some, group.shared)
+        for place, group in enumerate(schedule(requests, batch)):
+            if place not in done:
+                some = [requests[i] for i in group.places]
+                yield group, self._child.call(self._functions.generate, some, group.shared)
 
-    def log_likelihoods(self, pairs: Sequence[Pair], batch_tokens: int) -> Iterator[tuple[Batch, list[Likelihood]]]:
+    def log_likelihoods(
+        self, pairs: Sequence[Pair], batch_tokens: int, done: Collection[int] = ()
+    ) -> Iterator[tuple[Batch, list[Likelihood]]]:
         """See base.LoadedModel."""
-        for batch in likelihood.schedule(pairs, batch_tokens, CONTINUATIONS):
-            yield batch, self._child.call(self._functions.log_likelihoods, batch)
+        for place, batch in enumerate(likelihood.schedule(pairs, batch_tokens, CONTINUATIONS)):
+            if place not in done:
+                yield batch, self._child.call(self._functions.log_likelihoods, batch)
 
     def end_tokens(self) -> tuple[int, ...]:
         """See base.LoadedModel."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantcurve.engines.base import Floats, Tokens
 from quantcurve.errors import BackendError
@@ -89,8 +90,11 @@ class _Slot:
     def _drawn(self, shifted: Floats) -> int:
         """By inversion, with one number a step."""
         assert self.random is not None
-        cumulated = np.cumsum(np.exp(shifted / np.float32(self.request.temperature)), dtype=np.float64)
-        return int(np.searchsorted(cumulated, self.random.random() * cumulated[-1], side="right"))
+        weights = np.exp(shifted / np.float32(self.request.temperature))
+        kept = None if self.request.top_p == 1 else nucleus(weights, self.request.top_p)
+        cumulated = np.cumsum(weights if kept is None else weights[kept], dtype=np.float64)
+        place = int(np.searchsorted(cumulated, self.random.random() * cumulated[-1], side="right"))
+        return place if kept is None else int(kept[place])
 
     def _stopped(self, decoder: Decoder) -> bool:
         """Whether a stop string stands at the end of the text; if so, cut it there."""
@@ -120,6 +124,16 @@ class _Slot:
                 margin=margin.astype(np.float32),
             ),
         )
+
+
+def nucleus(weights: Floats, top_p: float) -> NDArray[np.intp]:
+    """Places of the fewest largest weights (V,) whose sum is at least top_p of all; the lower place of equals."""
+    total = float(weights.sum(dtype=np.float64))
+    # All that is below this has less than 1 - top_p of the sum together, and is never needed.
+    large = np.flatnonzero(weights >= (1 - top_p) * total / len(weights))
+    order = large[np.argsort(-weights[large], kind="stable")]
+    reached = np.cumsum(weights[order], dtype=np.float64) >= top_p * total
+    return order[: int(reached.argmax()) + 1] if reached.any() else order
 
 
 def generate(decoder: Decoder, requests: Sequence[Request], shared: int) -> list[Answer]:

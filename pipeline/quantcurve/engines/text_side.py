@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 ENDS = ("generation_config.json", "config.json")
 """Files that name the tokens that end an answer; the first that does counts."""
+UNTOLD = 10**9
+"""transformers writes a larger model_max_length where it is not known."""
 
 
 class TextSide:
@@ -47,9 +49,13 @@ class TextSide:
         start = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
         return list(whole[:start])
 
+    def bare(self, text: str) -> list[int]:
+        """Ids of a text, and nothing before or behind them."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text that goes on: what stands in front of every text, once, and nothing at its end."""
-        ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        ids = self.bare(text)
         return ids if self.prefix and ids[: len(self.prefix)] == self.prefix else self.prefix + ids
 
     def encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
@@ -63,7 +69,7 @@ class TextSide:
         whole = self.encode(context + continuation)
         begin = len(self.encode(kept))
         if begin == 0:
-            whole, begin = [self._blank(), *whole], 1
+            whole, begin = [self.blank(), *whole], 1
         return whole, min(begin, max(1, len(whole) - 1))
 
     def continued(self, before: Sequence[int], new: Sequence[int]) -> str:
@@ -81,7 +87,7 @@ class TextSide:
             ids = [found] if isinstance(found, int) else found
             if isinstance(ids, list) and ids:
                 return frozenset(int(i) for i in ids)
-        eos = self._special("eos_token")
+        eos = self.special("eos_token")
         return frozenset([eos] if eos is not None else [])
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
@@ -89,19 +95,26 @@ class TextSide:
         if not messages or not all(isinstance(m.get("role"), str) for m in messages):
             raise RecipeError(f"messages are not a list of {{role, content}} but {messages!r:.80}")
         try:
-            return self._template.render(messages, add_generation_prompt=True)
+            return self.template.render(messages, add_generation_prompt=True)
         except TemplateRefusedError as error:
             raise RecipeError(f"{self.path}: its chat template refused {messages!r:.80}: {error}") from error
 
     @cached_property
-    def _template(self) -> ChatTemplate:
-        source = self._template_source()
+    def template(self) -> ChatTemplate:
+        """The model's own.
+
+        Raises:
+            RecipeError: it has none.
+        """
+        source = self.template_source
         if not source:
             raise RecipeError(f"{self.path}: the model has no chat template; give prompts in place of messages")
         texts = (self._special_text("bos_token"), self._special_text("eos_token"))
         return ChatTemplate(source, *texts)
 
-    def _template_source(self) -> str | None:
+    @cached_property
+    def template_source(self) -> str | None:
+        """The chat template's text, if there is one."""
         file = self.path / TEMPLATE
         if file.is_file():
             return file.read_text(encoding="utf-8")
@@ -111,16 +124,34 @@ class TextSide:
             found = named.get("default")
         return found if isinstance(found, str) else None
 
-    def _blank(self) -> int:
+    def blank(self) -> int:
+        """What stands for an empty context: the beginning- or else the end-of-text token.
+
+        Raises:
+            RecipeError: the tokenizer has neither.
+        """
         for name in ("bos_token", "eos_token"):
-            if (found := self._special(name)) is not None:
+            if (found := self.special(name)) is not None:
                 return found
         raise RecipeError(
             f"{self.path}: the tokenizer has neither a beginning- nor an end-of-text token to stand for an empty "
             "prompt; give a prompt"
         )
 
-    def _special(self, name: str) -> int | None:
+    @property
+    def trained_context(self) -> int | None:
+        """Tokens that the model was trained for, by config.json or tokenizer_config.json, if one says."""
+        found = self._json("config.json").get("max_position_embeddings", self._config.get("model_max_length"))
+        return found if isinstance(found, int) and found < UNTOLD else None
+
+    def special_id(self, text: str) -> int | None:
+        """Id of a special token that is spelled so; None if there is none."""
+        token = self.tokenizer.token_to_id(text) if text else None
+        found = None if token is None else self.tokenizer.get_added_tokens_decoder().get(token)
+        return token if found is not None and found.special else None
+
+    def special(self, name: str) -> int | None:
+        """Id of `bos_token`, `eos_token`, ...; None if there is none."""
         text = self._special_text(name)
         return self.tokenizer.token_to_id(text) if text else None
 

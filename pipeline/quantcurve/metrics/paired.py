@@ -27,6 +27,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.stats import binomtest
 
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.statistics import LEVEL
@@ -78,6 +79,34 @@ def paired_drop(reference: Values, variant: Values, unit: str) -> Figure:
         return Missing(missing=f"all {n} items differ by {differences[0]:.4g}: no spread to make an interval of")
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * spread / math.sqrt(n)
     method = f"mean of {n} paired differences, t({n - 1})"
+    return Estimate(value=mean, low=mean - half, high=mean + half, n=n, unit=unit, method=method)
+
+
+def item_mean(values: Values, unit: str) -> Figure:
+    """Mean over independent items with its interval at LEVEL: Wilson's score interval where all values are 0 or 1, else
+    a t interval.
+
+    Args:
+        values: (n,).
+        unit: of the values.
+
+    Raises:
+        ValueError: no items, or values that are not finite.
+    """
+    x = np.asarray(values, np.float64)
+    if x.ndim != 1 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"a mean needs finite values of items; shape {x.shape} given")
+    if (n := len(x)) < MIN_ITEMS:
+        return Missing(missing=f"{n} item; an interval needs {MIN_ITEMS}")
+    mean = float(x.mean())
+    if np.isin(x, (0, 1)).all():
+        found = binomtest(int(x.sum()), n).proportion_ci(LEVEL, "wilson")
+        low, high = min(float(found.low), mean), max(float(found.high), mean)
+        return Estimate(value=mean, low=low, high=high, n=n, unit=unit, method=f"share of {n} items, Wilson")
+    if x.min() == x.max():
+        return Missing(missing=f"all {n} items have {mean:.4g}: no spread to make an interval of")
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * float(x.std(ddof=1)) / math.sqrt(n)
+    method = f"mean of {n} items, t({n - 1})"
     return Estimate(value=mean, low=mean - half, high=mean + half, n=n, unit=unit, method=method)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from quantcurve.estimates import Estimate, Figure
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.latency_records import GenAiLatency, MeanStd, VariantLatency
 from quantcurve.report import words
 from quantcurve.report.rows import judged, kl_mean
+from quantcurve.report.task_notes import label
 from quantcurve.results import RunResult, VariantResult
 
 ACCURACY, LATENCY = "accuracy", "latency"
@@ -42,6 +43,8 @@ def matrices(run: RunResult) -> tuple[Matrix, ...]:
 def _found(run: RunResult) -> Iterator[Matrix]:
     if len(run.texts) > 1 and any(v.slices for v in run.variants):
         yield _kl_by_text(run)
+    if run.reference.tasks:
+        yield _tasks(run)
     timed = [(v, v.latency) for v in run.variants if isinstance(v.latency, VariantLatency)]
     if timed:
         yield _latency(timed)
@@ -71,6 +74,21 @@ def _kl_on(variant: VariantResult, text: str) -> Figure:
 def _kl_value(variant: VariantResult, text: str) -> float:
     kl = _kl_on(variant, text)
     return kl.value if isinstance(kl, Estimate) else 0.0
+
+
+def _tasks(run: RunResult) -> Matrix:
+    """Each metric's mean of the reference, and what every variant loses."""
+    asked = [v for v in run.variants if not isinstance(v.tasks, Missing) and v.tasks]
+    rows = []
+    for i, task in enumerate(run.reference.tasks):
+        for j, metric in enumerate(task.metrics):
+            drops = [v.tasks[i].metrics[j].drop for v in asked if not isinstance(v.tasks, Missing)]
+            cells = (metric.value, *(drop or Missing(missing="not compared") for drop in drops))
+            rows.append(MatrixRow(words.plain(label(task, metric)), cells))
+    columns = ("reference", *(f"lost by {words.plain(v.name)}" for v in asked))
+    return Matrix(
+        "Tasks: the reference's mean, and what variants lose (paired)", "metric", columns, tuple(rows), ACCURACY
+    )
 
 
 def _latency(timed: list[tuple[VariantResult, VariantLatency]]) -> Matrix:

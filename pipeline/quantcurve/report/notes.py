@@ -13,6 +13,7 @@ from quantcurve.report import words
 from quantcurve.report.cache_notes import cache_sentences
 from quantcurve.report.openvino_notes import openvino_sentences
 from quantcurve.report.rows import judged, rows
+from quantcurve.report.task_notes import task_sentences
 from quantcurve.results import ReferenceResult, RunResult, Speed, VariantResult
 
 
@@ -30,6 +31,7 @@ def sections(run: RunResult) -> tuple[Section, ...]:
         Section("Measured", _measured(run)),
         Section("Verdicts", _verdicts(run)),
         Section("KV cache", cache_sentences(run)),
+        Section("Tasks", task_sentences(run)),
         Section("OpenVINO", openvino_sentences(run)),
         Section("Fallbacks", _fallbacks(run)),
         Section("Ties", _ties(run)),
