@@ -171,6 +171,7 @@ def test_a_log_is_appended_to_and_only_the_own_part_is_quoted(child, tmp_path):
     ("deed", "argument", "how"),
     [
         ("abort", None, "signal 6 (SIGABRT)"),
+        ("kill", signal.SIGILL, "signal 4 (SIGILL) (an instruction that this processor refuses: llama.cpp was built"),
         ("kill", signal.SIGSEGV, "signal 11 (SIGSEGV)"),
         ("kill", signal.SIGKILL, "signal 9 (SIGKILL)"),
         ("kill", 37, "signal 37 (Real-time signal 3)"),

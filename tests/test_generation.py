@@ -104,6 +104,24 @@ def test_tokens_are_drawn_with_their_probabilities(temperature: float) -> None:
     assert chisquare(np.bincount(draws, minlength=8), expected).pvalue > 0.001
 
 
+def test_a_nucleus_is_the_fewest_tokens_that_reach_its_share() -> None:
+    weights = np.array([1, 5, 2, 5, 0.5, 6.5], np.float32)
+    for top_p in (0.05, 0.3, 0.32, 0.33, 0.57, 0.6, 0.9, 0.98, 1.0):
+        order = np.argsort(-weights, kind="stable")
+        size = 1 + int((np.cumsum(weights[order]) < top_p * weights.sum() - 1e-9).sum())
+        assert generating.nucleus(weights, top_p).tolist() == order[:size].tolist()
+    many = np.exp(np.random.default_rng(0).normal(0, 3, 49_152)).astype(np.float32)
+    kept = generating.nucleus(many, 0.95)
+    assert many[kept].sum() >= 0.95 * many.sum() > many[kept[:-1]].sum()
+    assert many[kept].min() >= np.delete(many, kept).max()
+
+
+def test_nothing_is_drawn_from_outside_the_nucleus() -> None:
+    rows = np.tile(np.log(np.array([0.4, 0.3, 0.1, 0.1, 0.05, 0.05, 0, 0], np.float32) + 1e-9), (400, 1))
+    drawn = answered(rows, ends=(), temperature=1.0, top_p=0.6).tokens
+    assert np.bincount(drawn, minlength=2)[:2] / 400 == pytest.approx([4 / 7, 3 / 7], abs=0.08) and drawn.max() == 1
+
+
 def test_what_is_drawn_hangs_on_the_seed_alone() -> None:
     rows = np.zeros((6, 8), np.float32)
     alone = answered(rows, ends=(), temperature=1.0, seed=7)
@@ -161,6 +179,7 @@ def test_the_last_token_of_a_prompt_is_never_shared(prompts: list[Sequence[int]]
         (Request(ids(*[1] * 30), 4, ()), "30 tokens and an answer of 4 are 34, and the context is 32"),
         (Request(ids(1, 300), 4, ()), "ids from 1 to 300"),
         (Request(ids(1), 4, (), temperature=-1), "temperature is -1"),
+        (Request(ids(1), 4, (), top_p=0.0), "top_p is 0"),
     ],
 )
 def test_what_cannot_be_continued_is_refused(request_: Request, said: str) -> None:

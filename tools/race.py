@@ -35,7 +35,7 @@ class Target(Frozen):
 class Measure(Frozen):
     """One thing that both sides did, with every raw sample in the order it was taken."""
 
-    section: Literal["ppl", "kl", "early", "disk", "speed", "ov"]
+    section: Literal["ppl", "kl", "early", "disk", "speed", "ov", "gen"]
     name: str
     unit: str
     ours: tuple[float, ...]

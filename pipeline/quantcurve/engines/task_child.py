@@ -55,9 +55,9 @@ def evaluate(run: TaskRun, folder: Path) -> TaskOutcomes:
     for number in itertools.count():
         lm = _model(run, number, kept)
         with _named_errors(run.entry):
-            tasks = _tasks(run)
+            tasks = tasks_of(run)
             runs = _run_count(run.entry, tasks)
-            results = _results(run, lm, tasks)
+            results = results_of(run, lm, tasks)
         said = task_samples.by_document(lm.said)
         found = [
             task_samples.sample(task, number, logged, said)
@@ -115,7 +115,7 @@ def _run_count(entry: TaskEntry, tasks: Mapping[str, Any]) -> int:
     return entry.runs or (SAMPLED_RUNS if drawn else 1)
 
 
-def _results(run: TaskRun, lm: QuantcurveLM, tasks: Mapping[str, Any]) -> dict[str, Any]:
+def results_of(run: TaskRun, lm: QuantcurveLM, tasks: Mapping[str, Any]) -> dict[str, Any]:
     """By lm-eval's `evaluate`: its `simple_evaluate` lists all packages of the machine first, for nine seconds."""
     from lm_eval import evaluate as lm_evaluate
 
@@ -134,7 +134,7 @@ def _results(run: TaskRun, lm: QuantcurveLM, tasks: Mapping[str, Any]) -> dict[s
     return dict(found)
 
 
-def _tasks(run: TaskRun) -> dict[str, Any]:
+def tasks_of(run: TaskRun) -> dict[str, Any]:
     """lm-eval's tasks of an entry by name, with what the recipe changes in them."""
     entry = run.entry
     path = (run.base / entry.file).resolve() if entry.file else None

