@@ -54,6 +54,14 @@ def test_it_carries_recipes_and_texts(installed: Path, tmp_path: Path) -> None:
     assert python(installed, tmp_path, "-c", code).strip() == "14"
 
 
+def test_it_carries_what_lm_eval_looks_for(installed: Path) -> None:
+    assert (installed / "quantcurve_lm_eval.pth").is_file()
+    assert {p.name for p in (installed / "quantcurve" / "lm_eval_tasks").iterdir()} >= {
+        "quantcurve_humaneval.yaml",
+        "code.py",
+    }
+
+
 @pytest.mark.real
 def test_it_runs_a_recipe_from_an_empty_folder(installed: Path, tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "r.yaml").write_text(
