@@ -101,6 +101,21 @@ def test_answers_are_those_of_the_hf_backend(model: QuantcurveLM, backend: Any) 
         assert ours.replace("<|start|>", "") == theirs, "llama.cpp writes this control token out"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["ir"], indirect=True)
+def test_an_ir_is_what_the_openvino_backend_makes_of_it(model: QuantcurveLM, tmp_path: Path) -> None:
+    pytest.importorskip("optimum.intel", reason="optimum-intel is not installed")
+    from lm_eval.models.optimum_lm import OptimumLM
+
+    (tmp_path / "ov.json").write_text('{"EXECUTION_MODE_HINT": "ACCURACY"}')
+    backend = OptimumLM(pretrained=str(model.model.path), ov_config=str(tmp_path / "ov.json"), max_length=CONTEXT)
+    asked = [instance("loglikelihood", pair, i) for i, pair in enumerate(PAIRS)]
+    for ours, theirs in zip(model.loglikelihood(asked), backend.loglikelihood(asked), strict=True):
+        assert ours[0] == pytest.approx(theirs[0], abs=0.02) and ours[1] == theirs[1]
+    prompts = [generation(prompt, i) for i, prompt in enumerate(PROMPTS) if prompt]
+    assert model.generate_until(prompts) == backend.generate_until(prompts)
+
+
 def test_an_empty_prompt_begins_with_what_stands_for_it(model: QuantcurveLM) -> None:
     texts = model.generate_until([generation(prompt, i) for i, prompt in enumerate(PROMPTS)])
     assert len(texts) == len(PROMPTS) and model.said[-2].answer.text == texts[2]

@@ -61,10 +61,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tupl
 
 def test_the_reference_has_values_with_intervals(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
     choices, answers, texts, drawn, code = finished[2].reference.tasks
-    assert (choices.task, choices.documents, choices.fewshot, choices.runs) == ("choices", 12, 1, 1)
+    assert (choices.task, choices.documents, choices.settings.fewshot, choices.settings.runs) == ("choices", 12, 1, 1)
     accuracy = next(m for m in choices.metrics if m.name == "acc")
     assert isinstance(accuracy.value, Estimate) and accuracy.value.n == 12 and accuracy.drop is None
-    assert (answers.documents, drawn.documents, drawn.runs, code.runs) == (6, 4, 3, 3)
+    assert (answers.documents, drawn.documents, drawn.settings.runs, code.settings.runs) == (6, 4, 3, 3)
     assert sum(count for _, count in answers.stop_reasons) == 6 and answers.answer_tokens is not None
     assert sum(count for _, count in drawn.stop_reasons) == 4 * 2 * 3
     assert isinstance(texts.metrics[0].value, Missing) and "no mean over documents" in texts.metrics[0].value.missing

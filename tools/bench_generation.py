@@ -281,7 +281,11 @@ def main() -> int:
         for section in options.sections:
             assert bench
             if section == "parity":
-                found = found.model_copy(update={"parity": tuple(parity(bench, *one) for one in entries.items())})
+                for name, entry in entries.items():
+                    known = {one.task: one for one in found.parity} | {name: parity(bench, name, entry)}
+                    found = found.model_copy(update={"parity": tuple(known.values())})
+                    options.out.write_text(found.model_dump_json(indent=1) + "\n")
+                    print(f"parity of {name} is known", file=sys.stderr)
             else:
                 races = {name: m for name, m in found.races if name != section} | {
                     section: measure(bench, section, entries)

@@ -22,6 +22,8 @@ RACES = ROOT / "tests" / "data" / "race"
 """What tools/bench_screen.py wrote with --json."""
 ACCURACY_CONTROL = ROOT / "tests" / "data" / "accuracy_control" / "bench.json"
 """What tools/bench_accuracy_control.py wrote with --out."""
+GENERATION = ROOT / "tests" / "data" / "generation" / "bench.json"
+"""What tools/bench_generation.py wrote with --out."""
 ENCODER = ROOT / "tests" / "data" / "encoder" / "results.json"
 """results.json of `quantcurve run all-minilm-l6-v2`."""
 OPENVINO_SCORING = ROOT / "tests" / "data" / "openvino" / "scoring.json"
@@ -126,6 +128,13 @@ def accuracy_control() -> str:
 
     bench = Bench.model_validate_json(ACCURACY_CONTROL.read_text())
     return f"{table(bench)}\n{machines(bench)}\n"
+
+
+def generation() -> str:
+    """What tools/bench_generation.py measured, with the machine it ran on."""
+    from generation_table import GenBench, table
+
+    return table(GenBench.model_validate_json(GENERATION.read_text()))
 
 
 def encoder_table() -> str:

@@ -96,11 +96,7 @@ def result(on: OnModel, reference: OnModel | None, noise: NoiseFloor | None) -> 
     answers = [answer for sample in on.samples for answer in sample.answers]
     lengths = np.array([len(answer.tokens) for answer in answers], np.float64)
     return TaskResult(
-        task=settings.task,
-        version=settings.version,
-        documents=len({sample.document for sample in on.samples}),
-        runs=settings.runs,
-        fewshot=settings.fewshot,
+        settings=settings,
         truncated=on.outcome.truncated,
         metrics=tuple(_metric(info, on, reference, noise) for info in on.outcome.metrics),
         stop_reasons=tuple(sorted(Counter(answer.stop_reason for answer in answers).items())),

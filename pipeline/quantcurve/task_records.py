@@ -168,11 +168,8 @@ class TaskMetric(Frozen):
 class TaskResult(Frozen):
     """A task of one model."""
 
-    task: str
-    version: str
-    documents: int
-    runs: int
-    fewshot: int
+    settings: PromptSettings
+    """What another model or run must have been asked with, to be compared (task_compare.require_alike)."""
     truncated: int
     metrics: tuple[TaskMetric, ...]
     stop_reasons: tuple[tuple[StopReason, int], ...] = ()
@@ -180,6 +177,16 @@ class TaskResult(Frozen):
     """Mean length of answers."""
     noise: NoiseFloor | None = None
     """Of the reference."""
+
+    @property
+    def task(self) -> str:
+        """Its name."""
+        return self.settings.task
+
+    @property
+    def documents(self) -> int:
+        """That were asked in each run."""
+        return self.settings.documents
 
 
 TaskResults = tuple[TaskResult, ...] | Missing

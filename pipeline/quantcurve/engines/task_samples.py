@@ -48,7 +48,8 @@ def sample(
     """
     first = logged[0]
     answers = said.get((task, int(first["doc_id"])), [])
-    judged = [] if answers else [resp[0] for resp in first["resps"]]
+    responses = [resp[0] for resp in first["resps"]]
+    judged = [] if isinstance(responses[0], str) else responses
     return TaskSample(
         task=task,
         document=int(first["doc_id"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from quantcurve.accuracy_records import ControlResult
 from quantcurve.encoder_results import EncoderVariantResult
-from quantcurve.estimates import Figure, Missing
+from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.results import VariantResult
 
 if TYPE_CHECKING:
@@ -38,25 +38,29 @@ def explanation(variant: VariantResult | EncoderVariantResult) -> Iterator[Rende
 
 def summary(control: ControlResult) -> str:
     """One sentence: whether the budget is kept, and what it took."""
-    kept = {"pass": "kept", "fail": "not kept", "undecided": "undecided: more held-out items would tell"}
+    cut_off = control.stopped and not control.reached
+    open_ = "allow the search more, it was cut off" if cut_off else "more held-out items would tell"
+    kept = {"pass": "kept", "fail": "not kept", "undecided": f"undecided: {open_}"}
     said = f"{control.function} loses {figure(control.drop)} on {control.held_out_items} held-out items"
-    return f"budget {_budget(control)} {kept[control.verdict]}; {said}, {figure(control.plain_drop)} without restoring"
+    gains = " (below 0 is a gain)" if isinstance(control.drop, Estimate) and control.drop.value < 0 else ""
+    plain = f"{figure(control.plain_drop)} without restoring{gains}"
+    return f"budget {_budget(control)} {kept[control.verdict]}; {said}, {plain}"
 
 
 def details(control: ControlResult) -> list[str]:
     """What was done, and how long it took."""
     seconds, share = control.seconds, f"{100 * control.restored_share:.1f} %"
     lines = [
-        f"on the {control.items} items of the search {control.search_drop:.4g}, {control.search_plain_drop:.4g} "
+        f"on the {control.items} items of the search it loses {control.search_drop:.4g}, {control.search_plain_drop:.4g} "
         f"without restoring; the reference has {control.reference_mean:.4g} on the held-out ones",
         f"{len(control.restored)} of {control.groups} groups restored ({control.restored_operations} of "
         f"{control.operations} operations, {share} of the {control.share_of})",
-        f"{control.validations} sets of layers validated on {control.item_evaluations} items in all; "
+        f"{control.validations} set{'s' * (control.validations != 1)} of layers validated on {control.item_evaluations} items in all; "
         f"{seconds.total:.0f} s: {seconds.validation:.0f} s validation, {seconds.compilation:.0f} s compilation, "
         f"{seconds.rest:.0f} s the rest; ranking: {control.ranking}",
     ]
     if not control.restored and control.reached:
-        lines.append("the plain variant keeps the budget: nothing had to be restored")
+        lines.append("the plain variant keeps the budget on the items of the search: nothing was restored")
     if control.stopped:
         lines.append(f"the search was ended before it kept the budget by {control.stopped}")
     if control.leaked_items:

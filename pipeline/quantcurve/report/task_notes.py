@@ -28,10 +28,11 @@ def label(task: TaskResult, metric: TaskMetric) -> str:
 
 
 def _asked(task: TaskResult) -> Iterator[str]:
-    shots = f"{task.fewshot} examples" if task.fewshot != 1 else "1 example"
-    runs = f", {task.runs} runs with other seeds" if task.runs > 1 else ""
+    asked = task.settings
+    shots = f"{asked.fewshot} examples" if asked.fewshot != 1 else "1 example"
+    runs = f", {asked.runs} runs with other seeds" if asked.runs > 1 else ""
     cut = f"; {task.truncated} prompts lost their beginning" if task.truncated else ""
-    yield f"{task.task} (version {task.version}): {task.documents} documents, {shots}{runs}{cut}."
+    yield f"{task.task} (version {asked.version}): {task.documents} documents, {shots}{runs}{cut}."
     if noise := task.noise:
         parts = []
         if noise.answers:
