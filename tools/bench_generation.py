@@ -57,7 +57,7 @@ ALONE = 32
 """Answers that are timed one after another."""
 QUESTIONS, CONTEXT = 100, 2048
 HF_BATCH = 16
-PARITY = {"arc_easy": (100, 16), "gsm8k": (12, 4), "humaneval": (24, 8)}
+PARITY = {"arc_easy": (100, 100), "gsm8k": (12, 12), "humaneval": (24, 24)}
 """Documents that both are asked, and those of them that the reference is asked one by one for the noise floor."""
 PARITY_TOKENS = 128
 

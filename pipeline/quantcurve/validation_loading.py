@@ -101,8 +101,10 @@ def values(function: ValidationFunction, label: str, model: Any, items: Sequence
     except QuantcurveError as error:
         raise _labelled(label, error) from error
     except Exception as error:
-        raise RecipeError(f"validation {label}: {_raised(function, error)}; mend the function (accuracy_control.log among "
-            "the run's logs has the traceback and what it printed)") from error
+        raise RecipeError(
+            f"validation {label}: {_raised(function, error)}; mend the function (accuracy_control.log among the run's "
+            "logs has the traceback and what it printed)"
+        ) from error
     return _checked(label, given, items)
 
 

@@ -27,7 +27,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
-from scipy.stats import binomtest
 
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.statistics import LEVEL
@@ -100,6 +99,8 @@ def item_mean(values: Values, unit: str) -> Figure:
         return Missing(missing=f"{n} item; an interval needs {MIN_ITEMS}")
     mean = float(x.mean())
     if np.isin(x, (0, 1)).all():
+        from scipy.stats import binomtest  # heavy to import
+
         found = binomtest(int(x.sum()), n).proportion_ci(LEVEL, "wilson")
         low, high = min(float(found.low), mean), max(float(found.high), mean)
         return Estimate(value=mean, low=low, high=high, n=n, unit=unit, method=f"share of {n} items, Wilson")

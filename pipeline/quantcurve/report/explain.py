@@ -50,12 +50,14 @@ def summary(control: ControlResult) -> str:
 def details(control: ControlResult) -> list[str]:
     """What was done, and how long it took."""
     seconds, share = control.seconds, f"{100 * control.restored_share:.1f} %"
+    sets = "1 set" if control.validations == 1 else f"{control.validations} sets"
     lines = [
-        f"on the {control.items} items of the search it loses {control.search_drop:.4g}, {control.search_plain_drop:.4g} "
-        f"without restoring; the reference has {control.reference_mean:.4g} on the held-out ones",
+        f"on the {control.items} items of the search it loses {control.search_drop:.4g}, "
+        f"{control.search_plain_drop:.4g} without restoring; the reference has {control.reference_mean:.4g} on the "
+        "held-out ones",
         f"{len(control.restored)} of {control.groups} groups restored ({control.restored_operations} of "
         f"{control.operations} operations, {share} of the {control.share_of})",
-        f"{control.validations} set{'s' * (control.validations != 1)} of layers validated on {control.item_evaluations} items in all; "
+        f"{sets} of layers validated on {control.item_evaluations} items in all; "
         f"{seconds.total:.0f} s: {seconds.validation:.0f} s validation, {seconds.compilation:.0f} s compilation, "
         f"{seconds.rest:.0f} s the rest; ranking: {control.ranking}",
     ]
