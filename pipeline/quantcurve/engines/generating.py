@@ -70,18 +70,18 @@ class _Slot:
     def _chosen(self, row: Floats) -> int:
         best = top_tokens(row, 2)
         largest = float(row[best[0]])
-        if not np.isfinite(row.sum()):
-            raise BackendError("the model's logits are not finite; its weights are broken")
         shifted = row - np.float32(largest)
         weights = np.exp(shifted)
-        total = float(weights.sum())
+        total, expected = float(weights.sum()), float(np.dot(weights, shifted))
+        if not np.isfinite(total + expected):  # also for minus infinity, which has 0 times infinity in it
+            raise BackendError("the model's logits are not finite; its weights are broken")
         token = int(best[0]) if self.random is None else self._drawn(shifted)
         self.figures.append(
             _Figures(
                 log_probability=float(shifted[token]) - float(np.log(total)),
                 stop_probability=float(weights[self.ends].sum()) / total,
                 stop_rank=1 + int(np.count_nonzero(row > row[self.ends].max())) if self.ends.size else 0,
-                entropy=float(np.log(total)) - float(np.dot(weights, shifted)) / total,
+                entropy=float(np.log(total)) - expected / total,
                 margin=largest - float(row[best[1]]),
             )
         )
