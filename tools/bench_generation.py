@@ -57,7 +57,7 @@ ALONE = 16
 """Answers that are timed one after another."""
 QUESTIONS, CONTEXT = 100, 2048
 HF_BATCH = 16
-PARITY = {"arc_easy": (100, 100), "gsm8k": (8, 8), "humaneval": (24, 24)}
+PARITY = {"arc_easy": (100, 100), "gsm8k": (6, 6), "humaneval": (16, 16)}
 """Documents that both are asked, and those of them that the reference is asked one by one for the noise floor."""
 PARITY_TOKENS = 128
 

@@ -60,7 +60,7 @@ class More(NamedTuple):
     caches: Mapping[str, tuple[CacheFigures, ...] | Missing]
     splits: Mapping[str, LossSplit | Missing]
     latencies: openvino_lane.Latencies
-    evaluated: tasks.Evaluated
+    evaluated: tasks.Evaluated = tasks.Evaluated()
 
 
 class _Found(NamedTuple):
