@@ -18,7 +18,7 @@ import public_tasks
 from generation_table import Parity
 from quantcurve.run import Where, open_session
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.public_data]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.public_data, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def found(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> dict[str, 
     options = argparse.Namespace(batch=8, pairs=1, tools=folder)
     where = Where(threads=2, cache=tmp_path_factory.mktemp("public-cache"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "PARITY", {"arc_easy": (24, 8), "gsm8k": (3, 2), "humaneval": (6, 3)})
-        patch.setattr(bench, "PARITY_TOKENS", 64)
+        patch.setattr(bench, "PARITY", {"arc_easy": (24, 8), "gsm8k": (2, 1), "humaneval": (4, 2)})
+        patch.setattr(bench, "PARITY_TOKENS", 48)
         made = bench.Bench(open_session(where), options, folder)
         return {name: bench.parity(made, name, entry) for name, entry in entries.items()}
 

@@ -57,9 +57,9 @@ ALONE = 16
 """Answers that are timed one after another."""
 QUESTIONS, CONTEXT = 100, 2048
 HF_BATCH = 16
-PARITY = {"arc_easy": (100, 100), "gsm8k": (6, 6), "humaneval": (16, 16)}
+PARITY = {"arc_easy": (60, 60), "gsm8k": (4, 4), "humaneval": (10, 10)}
 """Documents that both are asked, and those of them that the reference is asked one by one for the noise floor."""
-PARITY_TOKENS = 128
+PARITY_TOKENS = 96
 
 
 class Bench:
