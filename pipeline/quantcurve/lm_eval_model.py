@@ -52,7 +52,30 @@ class Said(NamedTuple):
 
 @register_model("quantcurve")
 class QuantcurveLM(TemplateLM):  # type: ignore[misc]
-    """A model that lm-evaluation-harness asks."""
+    """A model that lm-evaluation-harness asks. At first nothing is opened but the tokenizer.
+
+    Args:
+        gguf: GGUF file.
+        ir: in its place, a folder with an OpenVINO IR and its tokenizer.
+        max_length: tokens of a prompt with its answer; what the model was trained for, MAX_CONTEXT at most.
+        batch_size: answers that are generated together ("auto": BATCH).
+        batch_tokens: tokens that go through the model together for likelihoods.
+        threads: of the CPU; all physical cores.
+        device: cpu or gpu for a GGUF file, CPU, GPU, ... for an IR.
+        seed: of sampled answers.
+        log: file for what the engine prints.
+        max_batch_size: of lm-eval's own; not used.
+        model: in place of `gguf` and `ir`.
+        ends: tokens that end an answer; what the model says.
+        text: the tokenizer; the model's own.
+        runtime: of an IR the fields of OpenVinoRuntime (execution, kv_cache, ...), of a GGUF file k and v, the
+            types of its KV cache.
+
+    Raises:
+        RecipeError: neither or both of `gguf` and `ir`, or a setting that is none.
+        ModelFileError: the model has no tokenizer that can be used.
+        BackendError: llama.cpp cannot read the vocabulary.
+    """
 
     def __init__(
         self,
@@ -72,30 +95,6 @@ class QuantcurveLM(TemplateLM):  # type: ignore[misc]
         text: TextSide | None = None,
         **runtime: Any,
     ) -> None:
-        """Nothing is opened yet but the tokenizer.
-
-        Args:
-            gguf: GGUF file.
-            ir: in its place, a folder with an OpenVINO IR and its tokenizer.
-            max_length: tokens of a prompt with its answer; what the model was trained for, MAX_CONTEXT at most.
-            batch_size: answers that are generated together ("auto": BATCH).
-            batch_tokens: tokens that go through the model together for likelihoods.
-            threads: of the CPU; all physical cores.
-            device: cpu or gpu for a GGUF file, CPU, GPU, ... for an IR.
-            seed: of sampled answers.
-            log: file for what the engine prints.
-            max_batch_size: of lm-eval's own; not used.
-            model: in place of `gguf` and `ir`.
-            ends: tokens that end an answer; what the model says.
-            text: the tokenizer; the model's own.
-            runtime: of an IR the fields of OpenVinoRuntime (execution, kv_cache, ...), of a GGUF file k and v, the
-                types of its KV cache.
-
-        Raises:
-            RecipeError: neither or both of `gguf` and `ir`, or a setting that is none.
-            ModelFileError: the model has no tokenizer that can be used.
-            BackendError: llama.cpp cannot read the vocabulary.
-        """
         super().__init__()
         folder = Path(tempfile.mkdtemp(prefix="quantcurve-lm-eval-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)

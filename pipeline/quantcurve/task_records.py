@@ -52,7 +52,7 @@ class PromptSettings(Frozen):
     tokenizer: str
     runs: int
     prompts_hash: str
-    """Of all prompts, as ids' texts."""
+    """Of all prompts' texts."""
 
 
 class AnswerRecord(Frozen):

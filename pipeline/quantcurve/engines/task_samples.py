@@ -29,10 +29,10 @@ def by_document(said: Sequence[Said]) -> dict[tuple[str, int], list[AnswerRecord
 
 def by_id(logged: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     """Logged samples of one document after the other: one for each of the task's filters."""
-    by_id: dict[int, list[Mapping[str, Any]]] = {}
-    for sample in logged:
-        by_id.setdefault(int(sample["doc_id"]), []).append(sample)
-    yield from by_id.values()
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for one in logged:
+        found.setdefault(int(one["doc_id"]), []).append(one)
+    yield from found.values()
 
 
 def sample(

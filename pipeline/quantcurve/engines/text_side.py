@@ -37,7 +37,7 @@ class TextSide:
         file = self.path / TOKENIZER
         if not file.is_file():
             raise ModelFileError(
-                f"{self.path}: no {TOKENIZER}; validation functions that give the model texts need it beside the IR"
+                f"{self.path}: no {TOKENIZER}; where the model is given texts it is needed beside the IR"
             )
         return _tokenizer(file, file.stat().st_mtime_ns)
 

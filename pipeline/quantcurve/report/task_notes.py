@@ -54,5 +54,10 @@ def _changed(variant: str, task: TaskResult) -> Iterator[str]:
             yield f"{variant}, {label(task, metric)}: {metric.drop.missing}."
         if not isinstance(metric.drop, Estimate) or not metric.lost + metric.won:
             continue
-        near = f"; {metric.within_noise} of them hinge on less than the noise floor" if metric.within_noise else ""
+        near = ""
+        if metric.within_noise and metric.drop_above_noise:
+            without = words.bounds(metric.drop_above_noise)
+            near = (
+                f"; {metric.within_noise} of them hinge on less than the noise floor, without them it loses {without}"
+            )
         yield f"{variant}, {label(task, metric)}: {metric.lost} documents worse, {metric.won} better{near}."

@@ -175,8 +175,8 @@ def _asked(asking: _Asking, index: int, model: Model, alone: bool) -> Iterator[O
     with at(asking.loaded, "evaluate", "tasks", index):
         inputs = _inputs(asking, entry, model, alone)
         made, artifact = session.make(STAGE, inputs, TaskOutcomes, partial(_evaluated, asking, inputs, model))
-    lines = (artifact.folder / task_child.SAMPLES).read_text(encoding="utf-8").splitlines()
-    samples = [TaskSample.model_validate_json(line) for line in lines]
+    written = (artifact.folder / task_child.SAMPLES).read_bytes()  # as bytes: answers may have U+2028 in them
+    samples = [TaskSample.model_validate_json(line) for line in written.split(b"\n") if line]
     for outcome in made.tasks:
         yield OnModel(outcome, [s for s in samples if s.task == outcome.settings.task])
 
@@ -210,7 +210,9 @@ def _inputs(asking: _Asking, entry: TaskEntry, model: Model, alone: bool) -> Tas
         tokenizer_hash=asking.text_hash,
         entry=entry,
         files=tuple((path.name, session.store.hash_file(path)) for path in _files(entry, asking.loaded.path.parent)),
-        settings=settings_of(model.runtime, 1 if alone else evaluation.batch, 1 if alone else BATCH_TOKENS, session),
+        settings=_settings(
+            asking.loaded, model.runtime, 1 if alone else evaluation.batch, 1 if alone else BATCH_TOKENS, session
+        ),
         ends=asking.ends,
         chat_template=evaluation.chat_template,
         system=evaluation.system,
@@ -222,11 +224,15 @@ def _inputs(asking: _Asking, entry: TaskEntry, model: Model, alone: bool) -> Tas
     )
 
 
-def settings_of(runtime: Runtime, batch: int, batch_tokens: int, session: Session) -> TaskSettings:
+def _settings(loaded: LoadedRecipe, runtime: Runtime, batch: int, batch_tokens: int, session: Session) -> TaskSettings:
     """How a model is opened and asked."""
-    plain = runtime if isinstance(runtime, CacheTypes) else runtime.without_generation()
     return TaskSettings(
-        threads=session.threads, device=session.device, runtime=plain, batch=batch, batch_tokens=batch_tokens
+        threads=session.threads,
+        device=session.device,
+        runtime=runtime if isinstance(runtime, CacheTypes) else runtime.without_generation(),
+        batch=batch,
+        batch_tokens=batch_tokens,
+        flash_attention=loaded.recipe.engine.flash_attention,
     )
 
 
@@ -235,7 +241,7 @@ def _asking(
 ) -> _Asking:
     """With the reference's tokenizer and end tokens, which are those of all variants."""
     content_hash = reference.step.file.content_hash
-    settings = settings_of(CacheTypes(), 1, 1, session)
+    settings = _settings(loaded, CacheTypes(), 1, 1, session)
 
     def make(folder: Path) -> TokenizerStep:
         with Child("tokenizer", session.log("tokenizer")) as child:
