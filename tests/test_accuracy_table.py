@@ -12,6 +12,7 @@ from quantcurve.estimates import Estimate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from accuracy_table import Agreement, Bench, Budget, Cell, Side, table
+from bench_accuracy_control import with_longer
 
 DROP = Estimate(value=0.2, low=0.1, high=0.3, level=0.95, n=64, unit="nats", method="made up")
 
@@ -78,3 +79,16 @@ def test_sides_that_were_measured_apart_are_scaled() -> None:
     )
     shown = table(Bench(machine=machine.facts(), cells=(apart,)))
     assert "| 100 | ≈ 500 | 0.20 |" in shown and "(40 and 20 s)" in shown
+
+
+def test_a_longer_run_tells_operations_and_no_time() -> None:
+    """Where the earlier run kept the budget of now."""
+    both = (side(100, 2), side(1000, 2))
+    known = cell(0, both, (side(90, 4), side(2000, 5)))
+    short = cell(0, both, (side(100, 4), None)).model_copy(update={"nncf_seconds": 900.0, "nncf_minutes": 15.0})
+    shown = table(Bench(machine=machine.facts(), cells=(with_longer(short, known), known)))
+    assert "| 4 | 5\\* | 100 | > 900 | < 0.11 |" in shown and "compared to nothing" in shown
+    assert "not reach 1 more in 15 minutes (ratio below 0.11)" in shown and "-10 % (4 budgets)" in shown
+    tighter = short.budgets[1].model_copy(update={"max_drop": 0.1})
+    unlike = with_longer(short.model_copy(update={"budgets": (short.budgets[0], tighter)}), known)
+    assert "| 4 | not reached | 100 | > 900 |" in table(Bench(machine=machine.facts(), cells=(unlike,)))

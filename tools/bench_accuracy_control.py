@@ -1,7 +1,7 @@
 """`ranking: fast` against NNCF's own accuracy control: wall time, and how many operations each has to restore.
 
 Usage: python tools/bench_accuracy_control.py [--seeds 0 1] [--smooth-quant off on] [--budgets 0.8 0.5 0.3]
-           [--nncf-minutes 40] [--fast-only] [--out FILE.json]
+           [--nncf-minutes 40] [--anew] [--fast-only] [--out FILE.json]
 
 Each cell is a model, with SmoothQuant or without, calibrated and judged on windows that the seed chooses, and budgets
 in shares of what W8A8 loses without anything restored. NNCF runs once in a cell, with the tightest budget: it passes
@@ -10,8 +10,9 @@ nothing to do after that but to write the file, which is added). The fast way ru
 quantization, the reference, ranking, search, file. NNCF is run with quantcurve's guards, since without them it breaks
 the model under SmoothQuant. What both come to is built by the same code and validated on the same held-out items.
 
-A cell that is in FILE is not measured again; with --fast-only its fast side is, and nothing else. Run it on a machine
-that does nothing else. Without --seeds it only prints the table of FILE.
+A cell that is in FILE is not measured again; with --anew it is, and what NNCF restored for budgets that it reaches in
+FILE and not now stays beside it; with --fast-only the fast side is measured again, and nothing else. Run it on a
+machine that does nothing else. Without --seeds it only prints the table of FILE.
 """
 
 from __future__ import annotations
@@ -204,6 +205,18 @@ def run_cell(smooth_quant: bool, seed: int, shares: Sequence[float], nncf_minute
     )
 
 
+def with_longer(cell: Cell, known: Cell) -> Cell:
+    """A cell measured anew, with what NNCF came to in an earlier and longer run where it has not reached a budget."""
+    earlier = {budget.share: budget.theirs for budget in known.budgets}
+
+    def completed(budget: Budget) -> Budget:
+        longer = earlier.get(budget.share)
+        kept = budget.nncf is None and longer is not None and longer.search_drop <= budget.max_drop
+        return budget.model_copy(update={"nncf_longer": longer}) if kept else budget
+
+    return cell.model_copy(update={"budgets": tuple(completed(budget) for budget in cell.budgets)})
+
+
 def run_fast(known: Cell, shares: Sequence[float], session: Session) -> Cell:
     """Measure the fast way for some budgets of a cell whose other side stays: anew for those that it has, and for
     tighter ones where NNCF was stopped before it had reached the tightest, and so would have been before these."""
@@ -317,7 +330,9 @@ def main() -> int:
     parser.add_argument("--smooth-quant", nargs="*", choices=["off", "on"], default=["off", "on"])
     parser.add_argument("--budgets", type=float, nargs="*", default=[0.8, 0.5, 0.3], help="loosest first")
     parser.add_argument("--nncf-minutes", type=float, default=NNCF_MINUTES, help="that NNCF may take in a cell")
-    parser.add_argument("--fast-only", action="store_true", help="measure the fast way anew in cells that FILE has")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--anew", action="store_true", help="measure cells that FILE has")
+    again.add_argument("--fast-only", action="store_true", help="measure the fast way anew in cells that FILE has")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("bench-accuracy-control.json"))
     options = parser.parse_args()
@@ -330,16 +345,18 @@ def main() -> int:
             place = next(
                 (i for i, c in enumerate(bench.cells) if (c.seed, c.smooth_quant) == (seed, smooth == "on")), None
             )
-            if (place is not None) != options.fast_only:
+            known = None if place is None else bench.cells[place]
+            if (known is not None) != (options.fast_only or options.anew):
                 continue
             with session.store.in_use():
-                if place is None:
-                    cell = run_cell(smooth == "on", seed, options.budgets, options.nncf_minutes, session)
-                    cells = (*bench.cells, cell)
+                if known and options.fast_only:
+                    cell = run_fast(known, options.budgets, session)
                 else:
-                    cell = run_fast(bench.cells[place], options.budgets, session)
-                    cells = (*bench.cells[:place], cell, *bench.cells[place + 1 :])
-            bench = bench.model_copy(update={"cells": cells})
+                    cell = run_cell(smooth == "on", seed, options.budgets, options.nncf_minutes, session)
+            cell = with_longer(cell, known) if known and options.anew else cell
+            others = [c for c in bench.cells if c is not known]
+            others.insert(len(others) if place is None else place, cell)
+            bench = bench.model_copy(update={"cells": tuple(others)})
             options.out.write_text(bench.model_dump_json(indent=1) + "\n")
     print(table(bench), end="")
     return 0
