@@ -1,12 +1,12 @@
 """What a variant loses, from values of the same items: an interval, and an early decision against a budget.
 
-Coverage of nominal 95 % intervals, 6,000 samples each (standard error 0.003); t: normal differences, lognormal ones of
-s = 0.5 (skewness 1.8) and of s = 1 (6); proportions: shares lost and won:
+Coverage of nominal 95 % intervals, 6,000 samples each (standard error 0.003), of rates exactly; t: normal differences,
+lognormal ones of s = 0.5 (skewness 1.8) and of s = 1 (6); rates: shares lost and won:
 
-    items   t: normal   s = 0.5   s = 1   proportions: 0.1, 0.1   0.15, 0.05   0.05, 0
-    8       0.950       0.919     0.834   0.999                   0.997        1.000
-    32      0.951       0.935     0.886   0.970                   0.966        1.000
-    128     0.946       0.943     0.919   0.952                   0.964        0.953
+    items   t: normal   s = 0.5   s = 1   rates: 0.1, 0.1   0.15, 0.05   0.05, 0
+    8       0.950       0.919     0.834   0.994             0.997        1.000
+    32      0.951       0.935     0.886   0.953             0.959        0.995
+    128     0.946       0.943     0.919   0.947             0.951        0.962
 
 Wrong decisions of `decided` at alpha = 0.001, with a look after every four of 32 or 64 items, and the budget where it
 is hardest, at the expected mean, so that what all items say is a toss (1,500 searches each): normal differences, and
@@ -15,7 +15,7 @@ right and wrong answers (15 % lost and 5 % won; 5 % lost), none; lognormal ones 
 from the expected mean none was wrong, and about half of 32 items or a third of 64 were enough (rare losses: 0.8 and
 0.5).
 
-tests/test_paired.py simulates both.
+tests/test_paired.py and test_paired_rates.py have both.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.metrics.paired_rates import Discordant, score_interval
 from quantcurve.metrics.statistics import LEVEL
 
 MIN_ITEMS = 2
@@ -44,14 +45,8 @@ Values = Sequence[float] | npt.NDArray[np.float64]
 def paired_drop(reference: Values, variant: Values, unit: str) -> Figure:
     """Mean of (reference - variant) over items with its interval at LEVEL; above 0 is a loss.
 
-    Items are taken for independent. A t interval of the differences; where all values of both are 0 or 1, the adjusted
-    Wald interval of Bonett & Price (2012), "Adjusted Wald confidence interval for a difference of binomial proportions
-    based on paired data", J. Educ. Behav. Stat. 37(4), 479-488: with b items that only the reference has right, c that
-    only the variant has, n in all, p = (b + 1) / (n + 2) and q = (c + 1) / (n + 2),
-
-        (p - q) +- z sqrt( (p + q - (p - q)^2) / (n + 2) ),
-
-    cut to [-1, 1]. The value is (b - c) / n, not the interval's centre.
+    Items are taken for independent. A t interval of the differences; where all values of both are 0 or 1, Tango's score
+    interval (paired_rates.py).
 
     Args:
         reference: (n,), of the float reference.
@@ -70,7 +65,7 @@ def paired_drop(reference: Values, variant: Values, unit: str) -> Figure:
         return Missing(missing=f"{n} item; an interval needs {MIN_ITEMS}")
     differences = a - b
     if np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all():
-        return _proportions(int((differences > 0).sum()), int((differences < 0).sum()), n, unit)
+        return _rates(Discordant(int((differences > 0).sum()), int((differences < 0).sum()), n), unit)
     if not differences.any():
         return Estimate(value=0, low=0, high=0, n=n, unit=unit, method=f"no item of {n} differs: no interval around 0")
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
@@ -111,12 +106,10 @@ def item_mean(values: Values, unit: str) -> Figure:
     return Estimate(value=mean, low=mean - half, high=mean + half, n=n, unit=unit, method=method)
 
 
-def _proportions(lost: int, won: int, n: int, unit: str) -> Estimate:
-    p, q = (lost + 1) / (n + 2), (won + 1) / (n + 2)
-    half = float(ndtri((1 + LEVEL) / 2)) * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
-    method = f"paired proportions, adjusted Wald (Bonett & Price 2012): {lost} of {n} items lost, {won} won"
-    return Estimate(value=(lost - won) / n, low=low, high=high, n=n, unit=unit, method=method)
+def _rates(counts: Discordant, unit: str) -> Estimate:
+    low, high = score_interval(counts, LEVEL)
+    method = f"paired rates, Tango's score interval (1998): {counts.lost} of {counts.n} items lost, {counts.won} won"
+    return Estimate(value=counts.difference, low=low, high=high, n=counts.n, unit=unit, method=method)
 
 
 def decided(differences: Values, total: int, budget: float, alpha: float = 0.001) -> Literal["pass", "fail"] | None:
