@@ -68,7 +68,7 @@ def score_interval(counts: Discordant, level: float) -> tuple[float, float]:
     z, at = float(ndtri((1 + level) / 2)), counts.difference
 
     def bound(sign: int) -> float:
-        """z falls as the difference grows."""
+        """Z falls as the difference grows."""
         end = -float(sign)
         if sign * score_z(counts, end) <= z:
             return end
@@ -79,10 +79,10 @@ def score_interval(counts: Discordant, level: float) -> tuple[float, float]:
 
 
 def p_above(counts: Discordant, line: float) -> float:
-    """p value of H0: the difference is at most `line`, against that it is larger; ValueError as `score_z`."""
+    """P value of H0: the difference is at most `line`, against that it is larger; ValueError as `score_z`."""
     return float(ndtr(-score_z(counts, line)))
 
 
 def p_below(counts: Discordant, line: float) -> float:
-    """p value of H0: the difference is at least `line`, against that it is smaller; ValueError as `score_z`."""
+    """P value of H0: the difference is at least `line`, against that it is smaller; ValueError as `score_z`."""
     return float(ndtr(score_z(counts, line)))
