@@ -3,6 +3,7 @@
 # Both set up .venv first, if it is not there (tools/setup_env.sh).
 SHELL := /bin/bash
 VENV := .venv/bin
+ENDED := { code=$$?; echo "pytest ended with $$code; the last test was $$(cat .pytest_cache/d/running/test)"; exit $$code; }
 
 .PHONY: help setup demo test test-slow lint readme lock clean
 
@@ -16,10 +17,10 @@ demo: setup
 	$(VENV)/quantcurve run recipes/smollm2-135m-openvino.yaml
 
 test: setup
-	$(VENV)/python -m pytest -m "not slow"
+	$(VENV)/python -m pytest -m "not slow" || $(ENDED)
 
 test-slow: setup
-	$(VENV)/python -m pytest -m slow
+	$(VENV)/python -m pytest -m slow || $(ENDED)
 
 lint: setup
 	$(VENV)/ruff check .

@@ -44,6 +44,13 @@ def smollm2() -> Path:
     return Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Leave the running test's name for the Makefile, which tells it where native code has ended the whole process."""
+    if item.config.cache:
+        (item.config.cache.mkdir("running") / "test").write_text(item.nodeid)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests over the public sets say why they skip where those are not there."""
     if PUBLIC_DATA.is_dir():

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+import their_backends
 from task_files import write_tasks
 from tiny import write_tiny_llama
 
@@ -63,41 +64,36 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[their_backends.Backend]:
     """lm-eval's own, on the same weights in torch."""
     pytest.importorskip("torch", reason="torch is not installed")
-    from lm_eval.models.huggingface import HFLM
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-
     folder = tmp_path_factory.mktemp("torch")
     write_tiny_llama(folder / "tiny.gguf", precision="F32")
     gguf_tokenizer.save(folder / "tiny.gguf", folder)
-    weights = AutoModelForCausalLM.from_pretrained(folder, gguf_file="tiny.gguf", dtype="float32")
-    weights.generation_config.eos_token_id = [0, 2]
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    return HFLM(weights, tokenizer=tokenizer, max_length=CONTEXT, batch_size=2, device="cpu")
+    with their_backends.opened(folder, their_backends.open_hf, folder, CONTEXT) as found:
+        yield found
 
 
 @pytest.mark.slow
-def test_likelihoods_are_those_of_the_hf_backend(model: QuantcurveLM, backend: Any) -> None:
+def test_likelihoods_are_those_of_the_hf_backend(model: QuantcurveLM, backend: their_backends.Backend) -> None:
     asked = [instance("loglikelihood", pair, i) for i, pair in enumerate(PAIRS)]
     before = model.truncated
-    for ours, theirs in zip(model.loglikelihood(asked), backend.loglikelihood(asked), strict=True):
+    for ours, theirs in zip(model.loglikelihood(asked), backend.ask("loglikelihood", asked), strict=True):
         assert ours[0] == pytest.approx(theirs[0], abs=0.02) and ours[1] == theirs[1]
     assert model.truncated == before + 1
 
 
 @pytest.mark.slow
-def test_whole_texts_are_those_of_the_hf_backend(model: QuantcurveLM, backend: Any) -> None:
+def test_whole_texts_are_those_of_the_hf_backend(model: QuantcurveLM, backend: their_backends.Backend) -> None:
     asked = [instance("loglikelihood_rolling", (text,)) for text in ("The rope. " * 60, "short", "A" * 97)]
-    theirs = backend.loglikelihood_rolling(asked)
+    theirs = backend.ask("loglikelihood_rolling", asked)
     assert model.loglikelihood_rolling(asked) == pytest.approx(theirs, rel=1e-4)
 
 
 @pytest.mark.slow
-def test_answers_are_those_of_the_hf_backend(model: QuantcurveLM, backend: Any) -> None:
+def test_answers_are_those_of_the_hf_backend(model: QuantcurveLM, backend: their_backends.Backend) -> None:
     asked = [generation(prompt, i) for i, prompt in enumerate(PROMPTS) if prompt]
-    for ours, theirs in zip(model.generate_until(asked), backend.generate_until(asked), strict=True):
+    for ours, theirs in zip(model.generate_until(asked), backend.ask("generate_until", asked), strict=True):
         assert ours.replace("<|start|>", "") == theirs, "llama.cpp writes this control token out"
 
 
@@ -105,15 +101,15 @@ def test_answers_are_those_of_the_hf_backend(model: QuantcurveLM, backend: Any) 
 @pytest.mark.parametrize("model", ["ir"], indirect=True)
 def test_an_ir_is_what_the_openvino_backend_makes_of_it(model: QuantcurveLM, tmp_path: Path) -> None:
     pytest.importorskip("optimum.intel", reason="optimum-intel is not installed")
-    from lm_eval.models.optimum_lm import OptimumLM
-
-    (tmp_path / "ov.json").write_text('{"EXECUTION_MODE_HINT": "ACCURACY"}')
-    backend = OptimumLM(pretrained=str(model.model.path), ov_config=str(tmp_path / "ov.json"), max_length=CONTEXT)
+    config = tmp_path / "ov.json"
+    config.write_text('{"EXECUTION_MODE_HINT": "ACCURACY"}')
     asked = [instance("loglikelihood", pair, i) for i, pair in enumerate(PAIRS)]
-    for ours, theirs in zip(model.loglikelihood(asked), backend.loglikelihood(asked), strict=True):
-        assert ours[0] == pytest.approx(theirs[0], abs=0.02) and ours[1] == theirs[1]
     prompts = [generation(prompt, i) for i, prompt in enumerate(PROMPTS) if prompt]
-    assert model.generate_until(prompts) == backend.generate_until(prompts)
+    with their_backends.opened(tmp_path, their_backends.open_openvino, model.model.path, config, CONTEXT) as backend:
+        theirs, texts = backend.ask("loglikelihood", asked), backend.ask("generate_until", prompts)
+    for ours, other in zip(model.loglikelihood(asked), theirs, strict=True):
+        assert ours[0] == pytest.approx(other[0], abs=0.02) and ours[1] == other[1]
+    assert model.generate_until(prompts) == texts
 
 
 def test_an_empty_prompt_begins_with_what_stands_for_it(model: QuantcurveLM) -> None:
