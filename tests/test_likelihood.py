@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quantcurve.answers_kept import Kept, key_of_batch
 from quantcurve.engines import openvino
 from quantcurve.engines.base import LlamaCppConfig, OpenVinoRuntime, Tokens
 from quantcurve.engines.opening import Opened, open_model
 from quantcurve.errors import BackendError, RecipeError
-from quantcurve.likelihood import Batch, Likelihood, Pair, check, schedule
+from quantcurve.likelihood import Batch, Followed, Likelihood, Pair, check, schedule
 
 CONTEXT = 96
 
@@ -125,7 +126,7 @@ def judged(model: Opened, pairs: Sequence[Pair], batch_tokens: int = 256) -> lis
 
 def expected(model: Opened, one: Pair) -> Likelihood:
     """By a plain pass over a window whose second half is the continuation."""
-    scores = model.score(np.concatenate(one)[None])
+    scores = model.score(np.concatenate(one[:2])[None])
     return Likelihood(
         -float(scores.nll.sum()), len(one.continuation), scores.top1[0].tolist() == list(one.continuation)
     )
@@ -160,6 +161,48 @@ def test_what_is_greedy_is_told(model: Opened) -> None:
         assert [i for i, f in enumerate(every) if f.greedy] == tokens[-1:]
         assert np.exp([f.nats for f in every]).sum() == pytest.approx(1, abs=1e-4)
     assert judged(model, [Pair(context, ids(*tokens))])[0].greedy
+
+
+@pytest.mark.real
+def test_a_continuation_that_is_followed_has_figures_of_every_step(model: Opened) -> None:
+    """Against the likelihoods of every token of the vocabulary at each step."""
+    context, continuation, ends = ids(*range(10, 30)), ids(40, 7, 120), (5, 7)
+    plain, found = judged(model, [Pair(context, continuation), Pair(context, continuation, ends)])
+    assert found.nats == pytest.approx(plain.nats, abs=1e-5) and found[1:3] == plain[1:3]
+    assert plain.steps is None and found.steps is not None
+    for i, token in enumerate(continuation.tolist()):
+        before = np.concatenate([context, continuation[:i]])
+        nats = np.array([f.nats for f in judged(model, [Pair(before, ids(j)) for j in range(300)], 512)])
+        best = np.sort(nats)[::-1]
+        assert found.steps.log_probability[i] == pytest.approx(nats[token], abs=2e-3)
+        assert found.steps.rank[i] == 1 + (nats > nats[token]).sum()
+        assert found.steps.stop_probability[i] == pytest.approx(np.exp(nats[list(ends)]).sum(), rel=5e-3)
+        assert found.steps.stop_rank[i] == 1 + (nats > nats[list(ends)].max()).sum()
+        assert found.steps.entropy[i] == pytest.approx(-(np.exp(nats) * nats).sum(), rel=1e-3)
+        assert found.steps.margin[i] == pytest.approx(best[0] - best[1], abs=4e-3)
+
+
+def test_steps_that_are_kept_are_read_as_they_were(tmp_path: Path) -> None:
+    steps = Followed(
+        log_probability=np.array([-0.1, -2.5]),
+        stop_probability=np.array([0.25, 1e-7], np.float32),
+        stop_rank=ids(1, 40),
+        entropy=np.array([0.5, 3.25], np.float32),
+        margin=np.array([1.5, 0.0], np.float32),
+        rank=ids(1, 17),
+    )
+    path = tmp_path / "kept.jsonl"
+    Kept(path).add_likelihoods("both", [Likelihood(-2.6, 2, False, steps), Likelihood(-1.0, 1, True)])
+    followed, plain = Kept(path).likelihoods("both") or []
+    assert plain == Likelihood(-1.0, 1, True) and followed[:3] == (-2.6, 2, False) and followed.steps
+    for name, values in vars(steps).items():
+        read = getattr(followed.steps, name)
+        assert read.dtype == values.dtype and read.tolist() == values.tolist()
+
+
+def test_what_ends_a_continuation_is_part_of_what_was_asked() -> None:
+    keys = {key_of_batch(schedule([Pair(ids(1, 2), ids(3), ends)], 64, 8)[0]) for ends in (None, (), (3,), (4,))}
+    assert len(keys) == 4
 
 
 @pytest.mark.real

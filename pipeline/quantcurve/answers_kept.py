@@ -17,7 +17,7 @@ import numpy as np
 
 from quantcurve.generation import Answer, Request, Steps
 from quantcurve.journal import Lines
-from quantcurve.likelihood import Batch, Likelihood
+from quantcurve.likelihood import Batch, Followed, Likelihood
 
 
 class Kept:
@@ -45,12 +45,12 @@ class Kept:
 
     def likelihoods(self, key: str) -> list[Likelihood] | None:
         """Of a batch; None if they are not there."""
-        return None if (rows := self._known.get(key)) is None else [Likelihood(*row) for row in rows]
+        return None if (rows := self._known.get(key)) is None else [_read_likelihood(row) for row in rows]
 
     def add_likelihoods(self, key: str, found: Sequence[Likelihood]) -> None:
         """Keep a batch; errors as `add_answers`."""
         if self._lines:
-            self._lines.append({"key": key, "rows": [list(row) for row in found]})
+            self._lines.append({"key": key, "rows": [_written_likelihood(one) for one in found]})
 
 
 def key_of_group(requests: Sequence[Request], shared: int) -> str:
@@ -66,18 +66,43 @@ def key_of_batch(batch: Batch) -> str:
     """What determines a batch's likelihoods, beside the model and how it is opened."""
     total = hashlib.sha256(f"likelihoods {batch.shared}".encode())
     for pair in batch.pairs:
-        total.update(json.dumps([side.tolist() for side in pair]).encode())
+        total.update(json.dumps([pair.context.tolist(), pair.continuation.tolist()]).encode())
+        if pair.ends is not None:
+            total.update(json.dumps(pair.ends).encode())
     return total.hexdigest()
+
+
+def _written_likelihood(one: Likelihood) -> list[Any]:
+    plain = [one.nats, one.tokens, one.greedy]
+    return plain if one.steps is None else [*plain, _written_steps(one.steps)]
+
+
+def _read_likelihood(row: Sequence[Any]) -> Likelihood:
+    nats, tokens, greedy, *rest = row
+    return Likelihood(nats, tokens, greedy, Followed(**_read_steps(rest[0])) if rest else None)
+
+
+def _written_steps(steps: Steps) -> dict[str, Any]:
+    return {field.name: getattr(steps, field.name).tolist() for field in fields(steps)}
+
+
+def _read_steps(row: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"log_probability": np.float64, "stop_rank": np.int32, "rank": np.int32}
+    return {name: np.array(values, kinds.get(name, np.float32)) for name, values in row.items()}
 
 
 def written_answer(answer: Answer) -> dict[str, Any]:
     """As JSON takes it."""
-    steps = {field.name: getattr(answer.steps, field.name).tolist() for field in fields(Steps)}
-    return {"tokens": answer.tokens.tolist(), "text": answer.text, "stop_reason": answer.stop_reason, "steps": steps}
+    return {
+        "tokens": answer.tokens.tolist(),
+        "text": answer.text,
+        "stop_reason": answer.stop_reason,
+        "steps": _written_steps(answer.steps),
+    }
 
 
 def read_answer(row: dict[str, Any]) -> Answer:
     """What `written_answer` wrote."""
-    kinds = {"log_probability": np.float64, "stop_rank": np.int32}
-    steps = {name: np.array(values, kinds.get(name, np.float32)) for name, values in row["steps"].items()}
-    return Answer(np.array(row["tokens"], np.int32), row["text"], row["stop_reason"], Steps(**steps))
+    return Answer(
+        np.array(row["tokens"], np.int32), row["text"], row["stop_reason"], Steps(**_read_steps(row["steps"]))
+    )

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from quantcurve.engines.base import Floats, Tokens
-from quantcurve.errors import BackendError, RecipeError
-from quantcurve.generation import SHORTEST_SHARED
+from quantcurve.engines.base import Tokens
+from quantcurve.errors import RecipeError
+from quantcurve.generation import SHORTEST_SHARED, Steps
 
 KEPT_SHARE = 0.5
 """A context ends the run of those before it where it would shorten what they share to less than this."""
@@ -31,11 +30,21 @@ class Pair(NamedTuple):
     """(n,) ids, one at least."""
     continuation: Tokens
     """(m,) ids, one at least."""
+    ends: tuple[int, ...] | None = None
+    """Tokens that would end the continuation; where they are given, every step of it is looked at (`Followed`)."""
 
     @property
     def fed(self) -> int:
         """Tokens that go through the model: all but the last."""
         return len(self.context) + len(self.continuation) - 1
+
+
+@dataclass(frozen=True)
+class Followed(Steps):
+    """Figures of each step of a continuation that the model is led along, (m,)."""
+
+    rank: Tokens
+    """Of the continuation's token, 1 the likeliest."""
 
 
 class Likelihood(NamedTuple):
@@ -47,6 +56,8 @@ class Likelihood(NamedTuple):
     """Of the continuation."""
     greedy: bool
     """Whether greedy decoding gives just this continuation."""
+    steps: Followed | None = None
+    """Where the pair has `ends`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,8 @@ class Question:
 
     context: Tokens
     continuations: tuple[Tokens, ...]
+    ends: tuple[tuple[int, ...] | None, ...]
+    """Of each continuation."""
 
 
 class Batch(NamedTuple):
@@ -69,42 +82,11 @@ class Batch(NamedTuple):
     @property
     def pairs(self) -> list[Pair]:
         """Question by question."""
-        return [Pair(question.context, c) for question in self.questions for c in question.continuations]
-
-
-class Tally:
-    """Likelihoods while the rows of logits come in."""
-
-    def __init__(self, pairs: Sequence[Pair], path: Path) -> None:
-        """path: of the model, for errors."""
-        self._pairs = pairs
-        self._path = path
-        self._nats = np.zeros(len(pairs))
-        self._greedy = np.ones(len(pairs), np.bool_)
-
-    def add(self, row: Floats, targets: Sequence[tuple[int, int]]) -> None:
-        """Take in the logits (vocabulary,) that predict tokens.
-
-        Args:
-            row: of one position.
-            targets: places of pairs, and the ids of their tokens there.
-
-        Raises:
-            BackendError: the logits are not finite.
-        """
-        top = int(row.argmax())
-        largest = float(row[top])
-        if not np.isfinite(largest):
-            raise BackendError(f"{self._path}: the model's logits are not finite; its weights are broken")
-        normaliser = largest + float(np.log(np.exp(row - np.float32(largest)).sum()))
-        for place, token in targets:
-            self._nats[place] += float(row[token]) - normaliser
-            self._greedy[place] &= token == top
-
-    def found(self) -> list[Likelihood]:
-        """Of all pairs, once all rows are in."""
-        both = zip(self._nats.tolist(), self._greedy.tolist(), self._pairs, strict=True)
-        return [Likelihood(nats, len(pair.continuation), greedy) for nats, greedy, pair in both]
+        return [
+            Pair(question.context, c, ends)
+            for question in self.questions
+            for c, ends in zip(question.continuations, question.ends, strict=True)
+        ]
 
 
 def schedule(pairs: Sequence[Pair], batch_tokens: int, sequences: int) -> list[Batch]:
@@ -138,7 +120,7 @@ def check(pairs: Sequence[Pair], context_tokens: int, vocabulary: int) -> None:
                 f"pair {i}: {pair.fed:,} tokens, and the context is {context_tokens:,}; shorten it, or open a longer "
                 "context"
             )
-        both = np.concatenate(pair)
+        both = np.concatenate([pair.context, pair.continuation])
         if both.min() < 0 or both.max() >= vocabulary:
             raise RecipeError(
                 f"pair {i}: ids from {both.min()} to {both.max()}, and the vocabulary has {vocabulary:,} tokens"
@@ -159,7 +141,10 @@ def _questions(pairs: Sequence[Pair], batch_tokens: int, sequences: int) -> list
     found = []
     for _, group in groupby(order, key=lambda i: keys[i]):
         for places in _split(list(group), pairs, batch_tokens, sequences):
-            question = Question(pairs[places[0]].context, tuple(pairs[i].continuation for i in places))
+            some = [pairs[i] for i in places]
+            question = Question(
+                some[0].context, tuple(pair.continuation for pair in some), tuple(pair.ends for pair in some)
+            )
             found.append(_Placed(question, places))
     return found
 

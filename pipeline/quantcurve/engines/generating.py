@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantcurve.engines.base import Floats, Tokens
-from quantcurve.errors import BackendError
+from quantcurve.engines.step_figures import StepFigures, look
 from quantcurve.generation import Answer, Request, Steps, StopReason
-from quantcurve.metrics.logits import top_tokens
 
 
 class Decoder(Protocol):
@@ -31,16 +30,6 @@ class Decoder(Protocol):
         ...
 
 
-class _Figures(NamedTuple):
-    """Of one step."""
-
-    log_probability: float
-    stop_probability: float
-    stop_rank: int
-    entropy: float
-    margin: float
-
-
 class _Slot:
     """One answer while it grows."""
 
@@ -49,7 +38,7 @@ class _Slot:
         self.ends = np.array(sorted(set(request.ends)), np.int64)
         self.random = np.random.default_rng(request.seed) if request.temperature else None
         self.tokens: list[int] = []
-        self.figures: list[_Figures] = []
+        self.figures: list[StepFigures] = []
         self.reason: StopReason | None = None
         self.cut: str | None = None
         # A text of n bytes begins at most n tokens back: every token but some special ones has a byte at least.
@@ -68,23 +57,9 @@ class _Slot:
             self.reason = "limit"
 
     def _chosen(self, row: Floats) -> int:
-        best = top_tokens(row, 2)
-        largest = float(row[best[0]])
-        shifted = row - np.float32(largest)
-        weights = np.exp(shifted)
-        total, expected = float(weights.sum()), float(np.dot(weights, shifted))
-        if not np.isfinite(total + expected):  # also for minus infinity, which has 0 times infinity in it
-            raise BackendError("the model's logits are not finite; its weights are broken")
-        token = int(best[0]) if self.random is None else self._drawn(shifted)
-        self.figures.append(
-            _Figures(
-                log_probability=float(shifted[token]) - float(np.log(total)),
-                stop_probability=float(weights[self.ends].sum()) / total,
-                stop_rank=1 + int(np.count_nonzero(row > row[self.ends].max())) if self.ends.size else 0,
-                entropy=float(np.log(total)) - expected / total,
-                margin=largest - float(row[best[1]]),
-            )
-        )
+        seen = look(row)
+        token = seen.top if self.random is None else self._drawn(seen.shifted)
+        self.figures.append(seen.figures(token, self.ends))
         return token
 
     def _drawn(self, shifted: Floats) -> int:
@@ -110,7 +85,7 @@ class _Slot:
     def answer(self, decoder: Decoder) -> Answer:
         """What has become of it."""
         assert self.reason
-        columns = np.array(self.figures, np.float64).reshape(-1, len(_Figures._fields)).T
+        columns = np.array(self.figures, np.float64).reshape(-1, len(StepFigures._fields)).T
         log_probability, stop_probability, stop_rank, entropy, margin = columns
         return Answer(
             tokens=np.array(self.tokens, np.int32),

@@ -17,8 +17,9 @@ import numpy as np
 from quantcurve import likelihood
 from quantcurve.engines.base import Tokens
 from quantcurve.engines.llamacpp_child import Model, current
+from quantcurve.engines.tally import Tally
 from quantcurve.errors import BackendError
-from quantcurve.likelihood import Batch, Likelihood, Question, Tally
+from quantcurve.likelihood import Batch, Likelihood, Question
 
 
 class _Entry(NamedTuple):

@@ -6,7 +6,8 @@ from __future__ import annotations
 from quantcurve import likelihood
 from quantcurve.engines.openvino_child import current
 from quantcurve.engines.openvino_rows import Rows
-from quantcurve.likelihood import Batch, Likelihood, Tally
+from quantcurve.engines.tally import Tally
+from quantcurve.likelihood import Batch, Likelihood
 
 
 def log_likelihoods(batch: Batch) -> list[Likelihood]:

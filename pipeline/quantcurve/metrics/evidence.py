@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtr  # type: ignore[import-untyped]
+from scipy.special import ndtri, stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.paired import Values, paired_drop
