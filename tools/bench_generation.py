@@ -8,9 +8,9 @@ Usage: python tools/bench_generation.py [--sections answers choices parity] [--p
     choices    likelihoods of 100 ARC-easy questions' choices against lm-eval's hf backend, the same weights in torch
     parity     scores of ARC-easy, GSM8K and HumanEval, document by document, of both, and the noise floor
 
-All by the F16 reference. Sides take turns, and each has its model opened anew every time. A section
-that FILE has is measured again only if it is named. `choices` and `parity` need the public sets. Run it on a machine
-that does nothing else; without --sections it only prints FILE.
+All by the F16 reference. Sides take turns, and each has its model opened anew every time. FILE keeps each machine's
+figures apart; a section that it has is measured again only if it is named. `choices` and `parity` need the public sets.
+Run it on a machine that does nothing else; without --sections it only prints FILE.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 
 import public_tasks
-from generation_table import GenBench, Parity, table
+from generation_table import GenBench, MachineRun, Parity, table
 from quantcurve import machine, task_compare
 from quantcurve.engines import gguf_tokenizer, task_child, task_samples
 from quantcurve.engines.base import CacheTypes
@@ -288,8 +288,9 @@ def main() -> int:
     parser.add_argument("--tools", type=Path, default=Path("build/llama-tools/cmake/bin"))
     parser.add_argument("--out", type=Path, default=Path("bench-generation.json"))
     options = parser.parse_args()
-    done = GenBench.model_validate_json(options.out.read_text()) if options.out.exists() else None
-    found = done or GenBench(machine=machine.facts(), threads=options.threads, load_average=psutil.getloadavg()[0])
+    done = GenBench.model_validate_json(options.out.read_text()) if options.out.exists() else GenBench()
+    facts, load = machine.facts(), psutil.getloadavg()[0]
+    found = done.on(facts) or MachineRun(machine=facts, threads=options.threads, load_average=load)
     with tempfile.TemporaryDirectory(prefix="quantcurve-bench-") as folder:
         session = open_session(Where(threads=options.threads))
         bench = Bench(session, options, Path(folder)) if options.sections else None
@@ -301,13 +302,13 @@ def main() -> int:
                 for name, entry in entries.items():
                     known = {one.task: one for one in found.parity} | {name: parity(bench, name, entry)}
                     found = found.model_copy(update={"parity": tuple(known.values())})
-                    options.out.write_text(found.model_dump_json(indent=1) + "\n")
+                    options.out.write_text(done.with_run(found).model_dump_json(indent=1) + "\n")
                     print(f"parity of {name} is known", file=sys.stderr)
             else:
                 made = answers(bench) if section == "answers" else choices(bench, entries["arc_easy"])
                 found = found.model_copy(update={"races": tuple((dict(found.races) | made).items())})
-            options.out.write_text(found.model_dump_json(indent=1) + "\n")
-    print(table(found), end="")
+            options.out.write_text(done.with_run(found).model_dump_json(indent=1) + "\n")
+    print(table(done.with_run(found) if options.sections else done), end="")
     return 0
 
 

@@ -32,18 +32,38 @@ class Parity(Frozen):
     """Metric, filter, our mean, theirs."""
 
 
-class GenBench(Frozen):
-    """All of it."""
+class MachineRun(Frozen):
+    """What one machine measured."""
 
     machine: MachineFacts
     threads: int
-    load_average: float
+    load_average: float | None
+    """Before the first run; None: not noted."""
     races: tuple[tuple[str, Measure], ...] = ()
     parity: tuple[Parity, ...] = ()
 
 
+class GenBench(Frozen):
+    """All of it."""
+
+    runs: tuple[MachineRun, ...] = ()
+
+    def on(self, machine: MachineFacts) -> MachineRun | None:
+        """What this machine has measured."""
+        return next((run for run in self.runs if run.machine == machine), None)
+
+    def with_run(self, run: MachineRun) -> GenBench:
+        """The same with what a machine has measured now."""
+        by_machine = {one.machine.model_dump_json(): one for one in (*self.runs, run)}
+        return GenBench(runs=tuple(by_machine.values()))
+
+
 def table(found: GenBench) -> str:
-    """Markdown."""
+    """Markdown, machine by machine."""
+    return "\n".join(_table(run) for run in found.runs)
+
+
+def _table(found: MachineRun) -> str:
     facts = found.machine
     races = [
         "| SmolLM2-135M | quantcurve | other | Ratio [95 % interval] | Target | Verdict |",
@@ -57,11 +77,9 @@ def table(found: GenBench) -> str:
         *(line for parity in found.parity for line in _parity(parity)),
         "",
     ]
-    where = (
-        f"F16 reference, {found.threads} threads, {facts.processor}, {facts.logical_cores} cores; load average before "
-        f"the first run {found.load_average:.2f}."
-    )
-    return "\n".join([*races, *(parities if found.parity else ()), where]) + "\n"
+    load = "" if found.load_average is None else f"; load average before the first run {found.load_average:.2f}"
+    where = f"On {facts.processor}, {facts.logical_cores} cores (F16 reference, {found.threads} threads{load}):"
+    return "\n".join([where, "", *races, *(parities if found.parity else ())])
 
 
 def _row(measure: Measure) -> str:
