@@ -25,7 +25,7 @@ def judged(p_keeps: float, p_breaks: float, name: str = "code", blocked: str = "
 def test_a_variant_passes_when_every_budget_is_kept_at_its_own_level():
     found = verdicts({"Q8_0": [judged(0.02, 1, "code"), judged(0.02, 1, "math"), judged(0.001, 1, "json")]})
     assert found["Q8_0"].decision == "pass"
-    assert found["Q8_0"].sentence.startswith("all 3 budgets are kept; the closest is code: +0.4 points")
+    assert found["Q8_0"].sentence.startswith("all 3 budgets are kept; the closest: code: +0.4 points")
 
 
 def test_one_budget_that_is_not_shown_leaves_it_undecided():
@@ -50,7 +50,7 @@ def test_holm_over_variants_and_over_all_budgets():
 def test_a_broken_budget_fails_whatever_the_others_say():
     found = verdicts({"a": [judged(0.0, 1, "math"), judged(0.5, 1e-6, "code"), judged(0.5, 1e-9, "json")]})["a"]
     assert found.decision == "fail"
-    assert found.sentence.startswith("json: ") and found.sentence.endswith("broken, and 1 more budgets are broken")
+    assert found.sentence.startswith("json: ") and found.sentence.endswith("broken (and 1 more)")
 
 
 def test_a_blocked_budget_cannot_pass_and_can_fail():

@@ -156,11 +156,13 @@ def _variant(budgets: tuple[BudgetVerdict, ...], kept: bool) -> VariantVerdict:
 def _why(decision: Decision, budgets: Sequence[BudgetVerdict], broken: Sequence[BudgetVerdict]) -> str:
     if decision == "fail":
         worst = min(broken, key=lambda b: b.evidence.p_breaks)
-        more = f", and {len(broken) - 1} more budgets are broken" if len(broken) > 1 else ""
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         return f"{worst.sentence}{more}"
     if decision == "pass":
         closest = max(budgets, key=lambda b: b.evidence.p_keeps)
-        return f"all {len(budgets)} budgets are kept; the closest is {closest.sentence}"
+        return (
+            f"all {len(budgets)} budgets are kept; the closest: {closest.sentence}" if budgets[1:] else closest.sentence
+        )
     left = [b for b in budgets if b.decision == "undecided"]
     if not left:
         return "every budget is kept alone, but not all variants together by Holm's correction; more items would tell"

@@ -1,0 +1,109 @@
+"""From a contract and a model's slices to evidence, budget by budget: quality. budgets_system.py and
+budgets_behaviour.py have the other parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.metrics.evidence import Evidence, Lines, missing, of_items, over_looks
+from quantcurve.metrics.paired import item_mean
+from quantcurve.recipe_contract import Contract, QualityLimit
+from quantcurve.slice_compare import Statistic, length_of, values
+from quantcurve.slice_records import SliceSample
+from quantcurve.verdicts import Budget, Judged, Scale
+
+Pairs = Sequence[tuple[SliceSample, SliceSample]]
+"""The same items on the reference and on the variant."""
+
+
+def quality(contract: Contract, slices: Mapping[str, Pairs]) -> list[Judged]:
+    """Budgets on slices, and on parts of all of them.
+
+    Args:
+        contract: the recipe's.
+        slices: pairs by slice; a slice of the contract that is not there has no evidence.
+    """
+    found = []
+    for name, limit in contract.quality.items():
+        for label, pairs in _named(name, slices):
+            found.append(_quality(label, limit, contract.margin, pairs))
+    return found
+
+
+def _named(name: str, slices: Mapping[str, Pairs]) -> list[tuple[str, Pairs]]:
+    if name == "every slice":
+        return list(slices.items())
+    every = [pair for pairs in slices.values() for pair in pairs]
+    if name == "every language":
+        return [(f"language {key}", [p for p in every if p[0].language == key]) for key in _keys(every, "language")]
+    if name == "every prompt length":
+        lengths = sorted({length_of(a.prompt_tokens) for a, _ in every})
+        return [(key, [p for p in every if length_of(p[0].prompt_tokens) == key]) for key in lengths]
+    return [(name, slices.get(name, ()))]
+
+
+def _keys(pairs: Pairs, field: str) -> list[str]:
+    return sorted({str(getattr(a, field)) for a, _ in pairs})
+
+
+def _quality(name: str, limit: QualityLimit, margin: QualityLimit, pairs: Pairs) -> Judged:
+    in_nats = limit.kind == "nats"
+    scale: Scale = "nats" if in_nats else "points"
+    budget = Budget(part="quality", name=name, words=limit.words, scale=scale)
+    statistics: tuple[Statistic, ...] = ("right_choice_likelihood", "answer_likelihood") if in_nats else ("right",)
+    before, after = next(((a, b) for s in statistics for a, b in [values(pairs, s)] if a), ([], []))
+    if not before:
+        return Judged(budget, missing("no item of it was judged"))
+    mean = float(np.mean(before))
+    lines = _lines(limit, margin, mean)
+    evidence = of_items(before, after, lines, "nats per token" if in_nats else "share")
+    return Judged(budget, evidence, "" if in_nats else _floor(pairs, before, lines))
+
+
+def _lines(limit: QualityLimit, margin: QualityLimit, mean: float) -> Lines:
+    if limit.kind == "no_regression":
+        return Lines(_amount(margin, mean), 0.0)
+    amount = _amount(limit, mean)
+    return Lines(amount, amount)
+
+
+def _amount(limit: QualityLimit, mean: float) -> float:
+    return limit.amount * abs(mean) if limit.kind == "share" else limit.amount
+
+
+def _floor(pairs: Pairs, before: Sequence[float], lines: Lines) -> str:
+    """Why a slice cannot show that a budget is kept: the reference is so near to what guessing gives that losing all of
+    the rest would not show."""
+    shares = [1 / len(a.likelihoods) for a, _ in pairs if a.likelihoods]
+    chance = float(np.mean(shares)) if len(shares) == len(pairs) else 0.0
+    reference = item_mean(before, "share")
+    low = reference.low if isinstance(reference, Estimate) else chance
+    if low > chance + max(lines.keeps, 0.0):
+        return ""
+    guess = f"{100 * chance:.0f} % is chance" if chance else "none is right by chance"
+    return f"the reference is at the floor: it has {100 * float(np.mean(before)):.1f} % right, and {guess}"
+
+
+def log_of(ratio: Figure) -> Figure:
+    """Logarithm of a ratio with its interval."""
+    if isinstance(ratio, Missing):
+        return ratio
+    if ratio.low <= 0:
+        return Missing(missing=f"the ratio's interval reaches {ratio.low:.3g}")
+    return ratio.model_copy(
+        update={"value": math.log(ratio.value), "low": math.log(ratio.low), "high": math.log(ratio.high), "unit": "ln"}
+    )
+
+
+def over_all_looks(looks: Sequence[Evidence], weights: Sequence[float]) -> Evidence:
+    """Evidence of the last look with p values that allow for those before it (evidence.over_looks)."""
+    return looks[-1].model_copy(
+        update={
+            "p_keeps": over_looks([look.p_keeps for look in looks], weights),
+            "p_breaks": over_looks([look.p_breaks for look in looks], weights),
+        }
+    )
