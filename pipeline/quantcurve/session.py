@@ -26,6 +26,7 @@ STAGES = (
         "loss_split",
         "embed",
         "evaluate",
+        "slices",
         "benchmark",
         "latency",
         "genai",
