@@ -25,7 +25,15 @@ def test_generated_slices_have_figures_along_the_references_answer() -> None:
     ]
     found = by_statistic(reference, variant)
     names = {name for name, part in found if not part}
-    assert names == {"right", "well_formed", "answer_likelihood", "stop_likelihood", "stop_first", "close_first"}
+    assert names == {
+        "right",
+        "well_formed",
+        "answer_likelihood",
+        "stop_likelihood",
+        "stop_first",
+        "close_first",
+        "entropy",
+    }
     right = found["right", ""]
     assert (right.evidence.lost, right.evidence.won) == (10, 0) and right.evidence.p_breaks < 0.001
     assert found["close_first", ""].evidence.lost == 20
@@ -69,6 +77,19 @@ def test_other_prompts_are_a_settings_mismatch() -> None:
         figures(reference, variant)
     with pytest.raises(RecipeError, match="item 9 is not there on both models"):
         figures(reference, reference[:-1])
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_a_surer_model_and_a_less_sure_one_are_changes(factor: float) -> None:
+    reference = [generated(i, followed=followed(entropy=1 + i / 40)) for i in range(40)]
+    variant = [generated(i, followed=followed(entropy=factor * (1 + i / 40))) for i in range(40)]
+    (found,) = findings({"other": figures(reference, variant)})
+    assert found.figure.statistic == "entropy" and found.p < 1e-6
+    nats = [(-0.1 * i, -1.0) for i in range(30)]
+    plain = [choice(i, some) for i, some in enumerate(nats)]
+    scaled = [choice(i, (factor * a, factor * b)) for i, (a, b) in enumerate(nats)]
+    changed = {one.figure.statistic for one in findings({"other": figures(plain, scaled)})}
+    assert "choice_entropy" in changed and "right" not in changed
 
 
 def test_skipped_answers_are_not_judged() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from quantcurve import __version__, machine, openvino_lane
+from quantcurve.budgets_system import SystemFigures
 from quantcurve.calibration import CalibrationResult
-from quantcurve.engines.base import LlamaCppConfig
+from quantcurve.engines.base import CacheTypes, LlamaCppConfig
 from quantcurve.estimates import Missing
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import exp_estimate
@@ -15,10 +16,12 @@ from quantcurve.recipe import LoadedRecipe, Recipe
 from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import EngineIdentity, Frozen, ImatrixResult, LlamaCppEffective, TokenizersResult
 from quantcurve.results import CacheFigures, Divergence, LossSplit, ReferenceResult, RunResult, Slice, VariantResult
+from quantcurve.scorecard_plan import Candidate
+from quantcurve.scorecard_records import Scorecard
 from quantcurve.session import Session
 from quantcurve.stages import export, figures, frontier, resolve, screen, tasks, tokenize
 from quantcurve.stages.benchmark import Timed
-from quantcurve.stages.scoring import REFERENCE
+from quantcurve.stages.scoring import REFERENCE, Model
 from quantcurve.store import key_of
 from quantcurve.variant_notes import Made, Runs, notes
 
@@ -61,6 +64,7 @@ class More(NamedTuple):
     splits: Mapping[str, LossSplit | Missing]
     latencies: openvino_lane.Latencies
     evaluated: tasks.Evaluated = tasks.Evaluated()
+    cards: Mapping[str, Scorecard] = {}
 
 
 class _Found(NamedTuple):
@@ -73,6 +77,35 @@ class _Found(NamedTuple):
     screened: screen.Screened
     more: More
     timed: Timed | None
+
+
+def candidates(models: Sequence[Model], screened: screen.Screened) -> list[Candidate]:
+    """Variants as the scorecard's shortlist sees them; the engine floor is none."""
+    found = []
+    for model in models:
+        if model.name == FLOOR:
+            continue
+        scores = screened.variants[model.name]
+        assert scores.kl is not None
+        lane: Literal["llama.cpp", "OpenVINO"] = "llama.cpp" if isinstance(model.runtime, CacheTypes) else "OpenVINO"
+        discarded = screened.verdicts[model.name].decision == "discard"
+        found.append(Candidate(model.name, lane, model.size_bytes, float(scores.kl.mean()), discarded))
+    return found
+
+
+def systems(models: Sequence[Model], timed: Timed | None) -> dict[str, SystemFigures]:
+    """What each model takes on this machine."""
+    found = {}
+    for model in models:
+        speed = timed.speeds[model.name] if timed else NOT_ASKED
+        plain = SystemFigures(model.size_bytes)
+        if timed and not isinstance(speed, Missing):
+            work = timed.workload
+            plain = SystemFigures(
+                model.size_bytes, speed.samples, speed.peak_memory_bytes, work.prompt_tokens, work.decode_tokens
+            )
+        found[model.name] = plain
+    return found
 
 
 def variants(
@@ -186,6 +219,7 @@ def _judged(item: Made, found: _Found) -> VariantResult:
         latency=more.latencies.benchmark_app.get(item.name),
         genai=more.latencies.genai.get(item.name),
         tasks=more.evaluated.variants.get(item.name, ()),
+        scorecard=more.cards.get(item.name),
         notes=notes(item, Runs(found.made, screened.configs, more.latencies.genai)),
     )
 

@@ -83,4 +83,4 @@ def _samples(name: str, figures: SystemFigures) -> Sequence[float] | str:
         return [figures.prompt_tokens / s for s in speed.prefill_s]
     if name == "time_to_first_token":
         return list(speed.first_token_s)
-    return f"{name} is not measured on this machine"
+    return f"quantcurve does not measure {name} yet"

@@ -99,7 +99,9 @@ def run(
     say(f"results: {target / folder.RESULTS}, {target / 'curve.svg'}", quiet)
     kept = [v for v in result.variants if v.verdict and v.verdict.decision != "discard"]
     missed = [v for v in result.variants if v.accuracy_control and v.accuracy_control.verdict == "fail"]
-    if not kept or missed or any(v.status == "failed" for v in result.variants):
+    cards = [v.scorecard.verdict.decision for v in result.variants if v.scorecard]
+    missed_contract = "fail" in cards or ("undecided" in cards and "pass" not in cards)
+    if not kept or missed or missed_contract or any(v.status == "failed" for v in result.variants):
         raise typer.Exit(1)
 
 

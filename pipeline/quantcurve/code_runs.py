@@ -1,21 +1,34 @@
-"""Programs that a model wrote, each run in a process of its own, with limits.
+"""Programs that a model wrote, whether they pass their tests, and pass@k.
 
-The limits keep mistakes away from the machine, not malice: what runs here runs as this user.
+They run in a sandbox where this machine can make one. Elsewhere limits keep mistakes away from it, not malice: there
+they run as this user.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import resource
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+from quantcurve.machine import usable_cores
+from quantcurve.sandbox import Limits, run_all, unavailable
+from quantcurve.sandbox_inside import START, packed
 
 SECONDS = 3.0
 """A program may take (as in code_eval of the evaluate library)."""
-MEMORY_BYTES = 2**30
+_LIMITED = """
+import resource, sys
+for kind, most in zip(("AS", "FSIZE", "CPU", "CORE"), map(int, sys.argv[1:])):
+    resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (most, most))
+"""
 
 
 def pass_at_k(answers: int, right: int, k: int) -> float:
@@ -39,33 +52,49 @@ def pass_at_k(answers: int, right: int, k: int) -> float:
 
 
 def passes(programs: Sequence[str], seconds: float = SECONDS) -> list[bool]:
-    """Whether each program ends by itself, in time, without an error."""
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(lambda program: _passes(program, seconds), programs))
+    """Whether each program comes to its last line and ends by itself, in time, without an error.
+
+    In a sandbox where `quantcurve.sandbox.unavailable` says nothing; else as this user, in a process with limits and a
+    temporary folder. Both have the standard library alone.
+    """
+    limits = Limits(seconds=seconds)
+    if not unavailable():
+        return [ended.ok for ended in run_all(programs, limits, marker=True)]
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
+        return list(pool.map(partial(_passes, limits=limits), programs))
 
 
-def _passes(program: str, seconds: float) -> bool:
-    with tempfile.TemporaryDirectory(prefix="quantcurve-code-") as folder:
+def _passes(program: str, limits: Limits) -> bool:
+    token = secrets.token_hex(16)
+    marked, marker = os.pipe()
+    try:
+        with tempfile.TemporaryDirectory(prefix="quantcurve-code-") as folder:
+            code = _run(packed(program, marker, token), marker, folder, limits)
+        os.set_blocking(marked, False)
+        with suppress(BlockingIOError):
+            return code == 0 and os.read(marked, 2 * len(token)) == f"{token}\n".encode()
+        return False
+    finally:
+        os.close(marked)
+        os.close(marker)
+
+
+def _run(given: bytes, marker: int, folder: str, limits: Limits) -> int | None:
+    """The exit code; None where the program and its process group were ended for taking too long."""
+    numbers = (limits.memory_bytes, limits.file_bytes, math.ceil(limits.seconds) + 1, 0)
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-X", "utf8", "-c", _LIMITED + START, *map(str, numbers)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env={"PATH": os.defpath, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},
+        pass_fds=(marker,),
+        start_new_session=True,
+    ) as process:
         try:
-            ended = subprocess.run(
-                [sys.executable, "-I", "-"],
-                input=program.encode("utf-8", "replace"),
-                cwd=folder,
-                env={"PATH": os.defpath, "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=seconds,
-                preexec_fn=_limit,
-                start_new_session=True,
-                check=False,
-            )
+            process.communicate(given, limits.seconds)
         except subprocess.TimeoutExpired:
-            return False
-    return ended.returncode == 0
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(SECONDS) + 1, int(SECONDS) + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.killpg(process.pid, signal.SIGKILL)
+            return None
+    return process.returncode

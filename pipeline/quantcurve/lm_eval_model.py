@@ -198,7 +198,8 @@ class QuantcurveLM(TemplateLM):  # type: ignore[misc]
             windows = get_rolling_token_windows(
                 self.tok_encode(request.args[0]), self.prefix_token_id, self.max_length, context_len=1
             )
-            cut = [Pair(*map(_ids, make_disjoint_window(window))) for window in windows]
+            disjoint = (make_disjoint_window(window) for window in windows)
+            cut = [Pair(_ids(context), _ids(continuation)) for context, continuation in disjoint]
             pairs += cut
             counts.append(len(cut))
         with tqdm(total=len(pairs), disable=disable_tqdm, desc="Running loglikelihood_rolling requests") as bar:

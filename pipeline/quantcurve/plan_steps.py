@@ -12,6 +12,7 @@ from quantcurve.errors import RecipeError
 from quantcurve.latency_records import DECODE_STEPS
 from quantcurve.lookup import Known
 from quantcurve.metrics import sequential
+from quantcurve.plan_evaluation import evaluated
 from quantcurve.recipe import Benchmark, Recipe
 from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
@@ -102,7 +103,8 @@ def steps(
     yield from _screen_steps(recipe, texts, sizes, rates, known)
     yield from _cache_steps(recipe, sizes, rates)
     yield from _split_steps(recipe, sizes, rates)
-    yield from _task_steps(recipe)
+    for stage, what in evaluated(recipe, len(_compared(recipe))):
+        yield PlannedStep(stage=stage, what=what, cached=False, note="no estimate of time")
     if recipe.benchmark:
         yield _benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed)
         yield from _latency_steps(recipe, recipe.benchmark, sizes, rates, known)
@@ -236,17 +238,6 @@ def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: Sizes, rates: Rates
         cached=timed,
         seconds=models * ((bench.repetitions + 1) * prefill + bench.repetitions * decode),
     )
-
-
-def _task_steps(recipe: Recipe) -> Iterator[PlannedStep]:
-    """Of lm-eval's tasks; how long they are is only seen when they are loaded."""
-    evaluation = recipe.evaluate
-    for entry in evaluation.tasks if evaluation else ():
-        assert evaluation
-        models = len(evaluation.variants or _compared(recipe))
-        documents = f"{entry.limit} documents" if entry.limit else "all documents"
-        what = f"{entry.label}, {documents}, the reference and {models} variants"
-        yield PlannedStep(stage="evaluate", what=what, cached=False, note="no estimate of time")
 
 
 def _split_steps(recipe: Recipe, sizes: Sizes, rates: Rates) -> Iterator[PlannedStep]:

@@ -18,7 +18,7 @@ from quantcurve.recipe import LoadedRecipe, Recipe, at
 from quantcurve.records import Frozen
 from quantcurve.run import Where, open_session
 from quantcurve.session import Session
-from quantcurve.stages import tasks
+from quantcurve.stages import scorecard, tasks
 from quantcurve.texts import load_texts
 
 
@@ -63,6 +63,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
         openvino_lane.require_devices(loaded, session)
         openvino_lane.require_tools(recipe)
         tasks.check(loaded, session, write=False)
+        scorecard.check(loaded)
         with at(loaded, "model", "source"):
             located = sources.locate(recipe.model.source, loaded.path.parent)
         known = look_up(loaded, texts, located, session)

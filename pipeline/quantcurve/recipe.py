@@ -22,6 +22,7 @@ from quantcurve.engines.base import FLOAT_CACHE_TYPES
 from quantcurve.errors import RecipeError
 from quantcurve.latency_records import DECODE_STEPS, GenAiWorkload
 from quantcurve.recipe_accuracy import Validation, refusal
+from quantcurve.recipe_contract import Contract
 from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.recipe_openvino import FLOOR, OpenVino, OpenVinoVariant
 from quantcurve.recipe_tasks import Evaluation
@@ -179,7 +180,8 @@ class Recipe(Frozen):
     kv_cache: KvCache = KvCache()
     openvino: OpenVino = OpenVino()
     engine: EngineSettings = EngineSettings()
-    evaluate: Evaluation | None = Field(None, description="tasks of lm-evaluation-harness; null: none")
+    evaluate: Evaluation | None = Field(None, description="tasks of lm-evaluation-harness, and slices; null: none")
+    contract: Contract = Field(Contract(), description="what a variant must win, and what it may lose")
     benchmark: Benchmark | None = Field(Benchmark(), description="null leaves speed out")
     seed: int = Field(0, ge=0, le=2**31 - 1)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from quantcurve.recipe_slices import SliceEntry
 from quantcurve.records import Frozen
 
 FEWSHOT = (("mmlu", 5), ("gsm8k", 8))
@@ -98,9 +99,10 @@ class TaskEntry(Frozen):
 
 
 class Evaluation(Frozen):
-    """Tasks, and how they are asked: the same for the reference and every variant."""
+    """Tasks and slices, and how they are asked: the same for the reference and every variant."""
 
-    tasks: tuple[TaskEntry, ...] = Field(min_length=1, max_length=200)
+    tasks: tuple[TaskEntry, ...] = Field((), max_length=200, description="of lm-evaluation-harness")
+    slices: tuple[SliceEntry, ...] = Field((), max_length=200, description="of the scorecard: a name, or a file")
     variants: tuple[str, ...] | None = Field(None, description="names of those that are asked; null: all")
     chat_template: bool = Field(False, description="write prompts as chats, with the model's own template")
     system: str | None = Field(None, max_length=100_000, description="system message, or text before every prompt")
@@ -109,6 +111,15 @@ class Evaluation(Frozen):
     noise_items: int = Field(
         16, ge=2, le=100_000, description="documents of a task that the reference is asked one by one too"
     )
+
+    @model_validator(mode="after")
+    def _some(self) -> Evaluation:
+        if not (self.tasks or self.slices):
+            raise PydanticCustomError("empty", "nothing is evaluated: list tasks or slices")
+        names = [entry.name for entry in self.slices]
+        if repeated := {n for n in names if names.count(n) > 1}:
+            raise PydanticCustomError("repeated", "named twice: {names}", {"names": ", ".join(sorted(repeated))})
+        return self
 
 
 def usual_fewshot(name: str, configured: int | None) -> int | None:

@@ -27,6 +27,7 @@ from quantcurve.records import (
     TokenizersResult,
     Workload,
 )
+from quantcurve.scorecard_records import Scorecard
 from quantcurve.task_records import TaskResult, TaskResults
 
 SCHEMA_VERSION = 1
@@ -199,6 +200,8 @@ class VariantResult(Frozen):
     """Of an OpenVINO variant's folder, by OpenVINO GenAI."""
     tasks: TaskResults = ()
     """Of lm-evaluation-harness."""
+    scorecard: Scorecard | None = None
+    """What the recipe's contract says of it; None where there is no contract."""
     accuracy_control: ControlResult | None = None
     """What was restored, where the recipe asks for that."""
     on_front: bool = False

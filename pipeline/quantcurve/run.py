@@ -21,6 +21,7 @@ from quantcurve.stages import (
     imatrix,
     kv_cache,
     resolve,
+    scorecard,
     screen,
     tasks,
     tokenize,
@@ -88,6 +89,7 @@ def run(loaded: LoadedRecipe, where: Where | None = None, progress: Progress = s
     openvino_lane.require_tools(loaded.recipe)
     validation_sets.check_functions(loaded)
     tasks.check(loaded, session)
+    scorecard.check(loaded)
     session.store.sweep()
     texts = load_texts(loaded)
     offered = load_offered(loaded, loaded.recipe.calibration, texts) if needs_calibration(loaded.recipe) else None
@@ -122,7 +124,10 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | N
         evaluated = tasks.evaluate(loaded, reference, [original, *measured], session)
     with session.timed("benchmark"):
         timed = benchmark.benchmark(recipe, recipe.benchmark, [original, *measured], session)
-    more = assemble.More(caches, splits, openvino_lane.latencies(recipe, measured, session), evaluated)
+    with session.timed("scorecard"):
+        candidates, systems = assemble.candidates(measured, screened), assemble.systems([original, *measured], timed)
+        cards = scorecard.evaluate(loaded, reference, [original, *measured], candidates, systems, session)
+    more = assemble.More(caches, splits, openvino_lane.latencies(recipe, measured, session), evaluated, cards)
     with session.timed("frontier"):
         variants, warnings = assemble.variants(recipe, made, windowed, screened, more, timed)
     inputs = assemble.Inputs(

@@ -90,7 +90,7 @@ def shortlist(candidates: Sequence[Candidate], count: int) -> dict[str, str]:
         candidates: all variants that did not fail.
         count: of each lane, at most.
     """
-    found = {}
+    found: dict[str, str] = {}
     for lane in ("llama.cpp", "OpenVINO"):
         some = [c for c in candidates if c.lane == lane]
         kept = sorted((c for c in some if not c.discarded), key=lambda c: (c.size_bytes, c.kl))

@@ -29,6 +29,8 @@ Statistic = Literal[
     "stop_first",
     "close_likelihood",
     "close_first",
+    "entropy",
+    "choice_entropy",
 ]
 NAMES: dict[Statistic, str] = {
     "right": "right answers",
@@ -39,14 +41,18 @@ NAMES: dict[Statistic, str] = {
     "stop_first": "the end is the likeliest token where the reference ended",
     "close_likelihood": "log-probability of the closing bracket",
     "close_first": "the closing bracket is the likeliest token",
+    "entropy": "entropy along the reference's answer",
+    "choice_entropy": "entropy over the choices",
 }
+TWO_SIDED: tuple[Statistic, ...] = ("entropy", "choice_entropy")
+"""A change either way is one: a surer model is another model."""
 LENGTHS = (256, 1024, 4096)
 """Prompts are told apart by these numbers of tokens."""
 EXACT = Lines(0.0, 0.0)
 
 
 class SliceFigure(Frozen):
-    """A statistic over items, higher is better, on both models."""
+    """A statistic over items on both models; higher is better, but for those of TWO_SIDED."""
 
     slice: str
     part: str
@@ -56,7 +62,7 @@ class SliceFigure(Frozen):
     reference: Figure
     variant: Figure
     evidence: Evidence
-    """Of a loss above 0."""
+    """Of a loss above 0; of TWO_SIDED, of a change from 0."""
 
 
 class Finding(Frozen):
@@ -158,9 +164,17 @@ def _figure(pairs: Sequence[tuple[SliceSample, SliceSample]], statistic: Statist
             unit=unit,
             reference=item_mean(before, unit),
             variant=item_mean(after, unit),
-            evidence=of_items(before, after, EXACT, unit),
+            evidence=_evidence(before, after, statistic, unit),
         )
     ]
+
+
+def _evidence(before: Sequence[float], after: Sequence[float], statistic: Statistic, unit: str) -> Evidence:
+    lost = of_items(before, after, EXACT, unit)
+    if statistic not in TWO_SIDED:
+        return lost
+    won = of_items(after, before, EXACT, unit)
+    return lost.model_copy(update={"p_breaks": min(1.0, 2 * min(lost.p_breaks, won.p_breaks)), "p_keeps": 1.0})
 
 
 def _parts(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> dict[str, list[tuple[SliceSample, SliceSample]]]:
@@ -194,6 +208,16 @@ def _right_choice(sample: SliceSample) -> float | None:
     return None if sample.right is None else sample.likelihoods[sample.right]
 
 
+def _choice_entropy(sample: SliceSample) -> float | None:
+    """Of the softmax of likelihoods by length, nats."""
+    if sample.right is None:
+        return None
+    values = np.array(sample.likelihoods) / np.maximum(np.array(sample.lengths, np.float64), 1)
+    shares = np.exp(values - values.max())
+    shares /= shares.sum()
+    return float(-(shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny))).sum())
+
+
 def _well_formed(sample: SliceSample) -> float | None:
     judged = sample.judgement
     return None if judged is None or judged.skipped or judged.well_formed is None else float(judged.well_formed)
@@ -212,6 +236,8 @@ _KINDS: dict[Statistic, _Kind] = {
     "stop_first": _Kind("share", _of_followed(lambda f: None if f.stop_rank is None else float(f.stop_rank == 1))),
     "close_likelihood": _Kind("nats", _of_followed(lambda f: f.close_log_probability)),
     "close_first": _Kind("share", _of_followed(lambda f: None if f.close_rank is None else float(f.close_rank == 1))),
+    "entropy": _Kind("nats", _of_followed(lambda f: f.entropy)),
+    "choice_entropy": _Kind("nats", _choice_entropy),
 }
 
 

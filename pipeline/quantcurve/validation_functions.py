@@ -7,14 +7,13 @@ space, unless one of the two has white space there (lm-evaluation-harness: `targ
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from quantcurve.errors import BackendError, PrerequisiteError, RecipeError, printable
+from quantcurve.errors import BackendError, RecipeError, printable
+from quantcurve.json_answers import fits, read, validator
 from quantcurve.likelihood import Likelihood
 from quantcurve.validation import Item, LanguageModel
 from quantcurve.validation_errors import SequenceTooLongError, named
@@ -23,7 +22,6 @@ VERSION = 1
 """Part of store keys: bump it where a function's values change."""
 MAX_TOKENS = 64
 """Of an answer, where the record has no `max_tokens`."""
-_FENCE = re.compile(r"\s*```(?:json|JSON)?[^\S\n]*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
 
 def token_accuracy(model: LanguageModel, items: Sequence[Item]) -> list[float]:
@@ -183,39 +181,14 @@ def _validator(item: Item) -> Any:
     schema = item.record.get("schema")
     if schema is None:
         return None
-    try:
-        from jsonschema import SchemaError  # type: ignore[import-untyped, unused-ignore]
-        from jsonschema.validators import validator_for  # type: ignore[import-untyped, unused-ignore]
-        from referencing import Registry
-    except ImportError as error:
-        raise PrerequisiteError(
-            f"{named(item)} has a schema, and checking it needs jsonschema", "pip install jsonschema"
-        ) from error
     if not isinstance(schema, dict | bool):
         raise _wrong(item, "schema", "a JSON Schema")
-    kind: Any = validator_for(schema)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        raise RecipeError(f"{named(item)}: schema is no JSON Schema: {printable(error.message, 160)}") from error
-    return kind(schema, registry=Registry())  # which fetches nothing
+    return validator(schema, named(item))
 
 
-def _is_valid(text: str, validator: Any, item: Item) -> bool:
-    fenced = _FENCE.fullmatch(text)
+def _is_valid(text: str, checker: Any, item: Item) -> bool:
     try:
-        value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        value = read(text)
+    except ValueError:
         return False
-    if validator is None:
-        return True
-    try:
-        return bool(validator.is_valid(value))
-    except Exception as error:  # of a reference that leads nowhere, or a pattern that is none
-        reason = printable(str(error).partition("\n")[0], 160)
-        raise RecipeError(f"{named(item)}: schema cannot be applied: {reason}") from error
-
-
-def _refuse(constant: str) -> NoReturn:
-    """NaN and Infinity, which Python reads and JSON does not have."""
-    raise ValueError(constant)
+    return checker is None or fits(value, checker, named(item))

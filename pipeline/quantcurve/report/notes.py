@@ -11,6 +11,7 @@ from quantcurve.latency_records import GenAiLatency, VariantLatency
 from quantcurve.records import ModelFile
 from quantcurve.report import words
 from quantcurve.report.cache_notes import cache_sentences
+from quantcurve.report.contract_notes import contract_sentences
 from quantcurve.report.openvino_notes import openvino_sentences
 from quantcurve.report.rows import judged, rows
 from quantcurve.report.task_notes import task_sentences
@@ -27,6 +28,7 @@ class Section(NamedTuple):
 def sections(run: RunResult) -> tuple[Section, ...]:
     """All sections that have something to say."""
     every = (
+        Section("Contract", contract_sentences(run)),
         Section("Reference", _reference(run)),
         Section("Measured", _measured(run)),
         Section("Verdicts", _verdicts(run)),

@@ -100,7 +100,8 @@ def check(loaded: LoadedRecipe, session: Session, write: bool = True) -> None:
         PrerequisiteError: lm-eval is not installed.
         RecipeError: a task, a file or a variant that is not there.
     """
-    if not (evaluation := loaded.recipe.evaluate):
+    evaluation = loaded.recipe.evaluate
+    if not evaluation or not evaluation.tasks:
         return
     if find_spec("lm_eval") is None:
         raise PrerequisiteError("lm-eval is not installed: evaluate needs it", INSTALL)
@@ -136,7 +137,8 @@ def evaluate(loaded: LoadedRecipe, reference: Reference, models: Sequence[Model]
         PrerequisiteError: a task wants what is not on this machine.
         BackendError: the reference cannot be asked; a variant that cannot is Missing.
     """
-    if not (evaluation := loaded.recipe.evaluate):
+    evaluation = loaded.recipe.evaluate
+    if not evaluation or not evaluation.tasks:
         return Evaluated()
     with Asker(session) as asker:
         asking = _asking(loaded, evaluation, reference, session, asker)
@@ -210,7 +212,7 @@ def _inputs(asking: _Asking, entry: TaskEntry, model: Model, alone: bool) -> Tas
         tokenizer_hash=asking.text_hash,
         entry=entry,
         files=tuple((path.name, session.store.hash_file(path)) for path in _files(entry, asking.loaded.path.parent)),
-        settings=_settings(
+        settings=settings_of(
             asking.loaded, model.runtime, 1 if alone else evaluation.batch, 1 if alone else BATCH_TOKENS, session
         ),
         ends=asking.ends,
@@ -224,7 +226,9 @@ def _inputs(asking: _Asking, entry: TaskEntry, model: Model, alone: bool) -> Tas
     )
 
 
-def _settings(loaded: LoadedRecipe, runtime: Runtime, batch: int, batch_tokens: int, session: Session) -> TaskSettings:
+def settings_of(
+    loaded: LoadedRecipe, runtime: Runtime, batch: int, batch_tokens: int, session: Session
+) -> TaskSettings:
     """How a model is opened and asked."""
     return TaskSettings(
         threads=session.threads,
@@ -240,8 +244,13 @@ def _asking(
     loaded: LoadedRecipe, evaluation: Evaluation, reference: Reference, session: Session, asker: Asker
 ) -> _Asking:
     """With the reference's tokenizer and end tokens, which are those of all variants."""
-    content_hash = reference.step.file.content_hash
-    settings = _settings(loaded, CacheTypes(), 1, 1, session)
+    step, folder = text_side(loaded, reference, session)
+    return _Asking(loaded, evaluation, folder, reference.step.file.content_hash, step.ends, session, asker)
+
+
+def text_side(loaded: LoadedRecipe, reference: Reference, session: Session) -> tuple[TokenizerStep, Path]:
+    """The reference's end tokens, and a folder with its tokenizer: those of all variants."""
+    settings = settings_of(loaded, CacheTypes(), 1, 1, session)
 
     def make(folder: Path) -> TokenizerStep:
         with Child("tokenizer", session.log("tokenizer")) as child:
@@ -249,8 +258,9 @@ def _asking(
         model = TaskModel(reference.path, settings, REFERENCE, session.log(REFERENCE))
         return TokenizerStep(ends=model.end_tokens())
 
-    step, artifact = session.make(STAGE, TokenizerInputs(content_hash=content_hash), TokenizerStep, make)
-    return _Asking(loaded, evaluation, artifact.folder, content_hash, step.ends, session, asker)
+    inputs = TokenizerInputs(content_hash=reference.step.file.content_hash)
+    step, artifact = session.make(STAGE, inputs, TokenizerStep, make)
+    return step, artifact.folder
 
 
 def _files(entry: TaskEntry, base: Path) -> Iterator[Path]:

@@ -1,0 +1,110 @@
+"""A contract over slices: item by item, look by look, until a verdict stands; whatever asks the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from quantcurve.budgets import Pairs, over_all_looks, quality
+from quantcurve.budgets_behaviour import behavioural
+from quantcurve.metrics.evidence import Evidence
+from quantcurve.recipe_contract import Contract
+from quantcurve.scorecard_plan import cuts, looks
+from quantcurve.slice_compare import paired
+from quantcurve.slice_records import SliceSample
+from quantcurve.verdicts import Judged, VariantVerdict, not_evaluated, verdicts
+
+REFERENCE = ""
+"""Stands for the reference where a model is named."""
+
+NO_BUDGETS = not_evaluated("figures only: the contract has no budgets")
+
+Ask = Callable[[str, str, range], Sequence[SliceSample]]
+"""From a model's name (REFERENCE: the reference), a slice's name and places of its items to their samples."""
+
+
+class Card(NamedTuple):
+    """What is asked, and what must hold."""
+
+    contract: Contract
+    items: Mapping[str, int]
+    """Of each slice."""
+
+
+class Scored(NamedTuple):
+    """What was found out about one variant."""
+
+    verdict: VariantVerdict
+    pairs: Mapping[str, Pairs]
+    """Of each slice the items that were asked."""
+
+
+class _Open:
+    """A variant while it is evaluated."""
+
+    def __init__(self, card: Card) -> None:
+        self.pairs: dict[str, list[tuple[SliceSample, SliceSample]]] = {name: [] for name in card.items}
+        self.looks: list[list[Judged]] = []
+        self.done = False
+
+    def look(self, contract: Contract) -> None:
+        """Judge what is known by now."""
+        self.looks.append([*quality(contract, self.pairs), *behavioural(contract, self.pairs)])
+
+    def judged(self, weights: Sequence[float]) -> list[Judged]:
+        """Budgets with evidence that allows for all looks so far. A budget that there was nothing of at a look (a
+        language that came later) has no evidence of that look."""
+        found = []
+        for last in self.looks[-1]:
+            same = [[one.evidence for one in look if one.budget == last.budget] for look in self.looks]
+            history = [some[0] if some else Evidence(loss=last.evidence.loss) for some in same]
+            found.append(last._replace(evidence=over_all_looks(history, weights)))
+        return found
+
+
+def evaluate(
+    card: Card, variants: Sequence[str], ask: Ask, system: Callable[[str], Sequence[Judged]]
+) -> dict[str, Scored]:
+    """Ask the reference and the variants, and judge them after every look; a variant that is decided is not asked on.
+
+    Args:
+        card: contract and slices; without budgets all items are asked, and there is no verdict.
+        variants: names.
+        ask: asks a model some items of a slice.
+        system: a variant's budgets on the system.
+
+    Raises:
+        RecipeError: a variant was asked otherwise than the reference.
+    """
+    plan = looks(card.contract)
+    parts = {name: cuts(items, plan.shares) for name, items in card.items.items()}
+    opened = {name: _Open(card) for name in variants}
+    found: dict[str, VariantVerdict] = {}
+    for look in range(len(plan.shares)):
+        for name, some in parts.items():
+            _ask(name, some[look], opened, ask)
+        for one in opened.values():
+            if not one.done:
+                one.look(card.contract)
+        judged = {name: [*one.judged(plan.weights), *system(name)] for name, one in opened.items()}
+        found = verdicts({name: budgets for name, budgets in judged.items() if budgets})
+        for name, verdict in found.items():
+            opened[name].done = _decided(verdict)
+        if all(one.done for one in opened.values()):
+            break
+    return {name: Scored(found.get(name, NO_BUDGETS), one.pairs) for name, one in opened.items()}
+
+
+def _ask(name: str, part: range, opened: Mapping[str, _Open], ask: Ask) -> None:
+    left = {variant: one for variant, one in opened.items() if not one.done}
+    if not part or not left:
+        return
+    reference = ask(REFERENCE, name, part)
+    for variant, one in left.items():
+        one.pairs[name] += paired(reference, ask(variant, name, part))
+
+
+def _decided(verdict: VariantVerdict) -> bool:
+    """Whether more items would change nothing: it has failed, or every budget on items is decided."""
+    on_items = [b for b in verdict.budgets if b.budget.part != "system"]
+    return verdict.decision == "fail" or all(b.decision != "undecided" for b in on_items)

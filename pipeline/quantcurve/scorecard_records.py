@@ -1,0 +1,60 @@
+"""The scorecard of a variant, as the run's record has it."""
+
+from __future__ import annotations
+
+from quantcurve.metrics.behaviour import Behaviour, first_divergence
+from quantcurve.metrics.confidence import ConfidenceChange
+from quantcurve.records import Frozen
+from quantcurve.slice_compare import SliceFigure
+from quantcurve.slice_items import Kind
+from quantcurve.slice_records import SliceSample
+from quantcurve.verdicts import VariantVerdict
+
+
+class SliceResult(Frozen):
+    """A slice of one variant against the reference."""
+
+    name: str
+    kind: Kind
+    items: int
+    """That were asked; fewer than there are where the verdict stood before."""
+    figures: tuple[SliceFigure, ...]
+    behaviour: Behaviour | None
+    """None where nothing is generated."""
+    confidence: ConfidenceChange | None
+    """Of multiple choice."""
+
+
+class FailingItem(Frozen):
+    """An item that the reference has right and the variant wrong."""
+
+    slice: str
+    item: str
+    reference: str
+    """Its answer."""
+    variant: str
+    first_divergent_token: int | None
+    why: str
+
+    @classmethod
+    def of(cls, reference: SliceSample, variant: SliceSample) -> FailingItem:
+        """Of one item's samples."""
+        a, b = reference.answer, variant.answer
+        assert a and b and variant.judgement
+        return cls(
+            slice=reference.slice,
+            item=reference.item,
+            reference=a.text,
+            variant=b.text,
+            first_divergent_token=first_divergence(a.tokens, b.tokens),
+            why=variant.judgement.why,
+        )
+
+
+class Scorecard(Frozen):
+    """What was found out about a variant."""
+
+    verdict: VariantVerdict
+    slices: tuple[SliceResult, ...] = ()
+    failing: tuple[FailingItem, ...] = ()
+    """As many of each slice as the contract keeps."""

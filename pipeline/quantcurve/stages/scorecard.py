@@ -1,0 +1,223 @@
+"""The scorecard: slices on the reference and the shortlisted variants, and what the contract says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from quantcurve import scorecard, slice_asks, slice_judging, slice_loading
+from quantcurve.budgets import Pairs
+from quantcurve.budgets_system import SystemFigures, system
+from quantcurve.engines.text_side import TextSide
+from quantcurve.errors import BackendError, RecipeError, reason
+from quantcurve.metrics.behaviour import behaviour
+from quantcurve.metrics.confidence import Choices, ConfidenceChange, confidence_change, normalised
+from quantcurve.recipe import LoadedRecipe, Recipe, at
+from quantcurve.recipe_contract import EVERY, Contract, parts
+from quantcurve.recipe_slices import SliceEntry
+from quantcurve.scorecard import REFERENCE, Card, Scored
+from quantcurve.scorecard_plan import Candidate, shortlist
+from quantcurve.scorecard_records import FailingItem, Scorecard, SliceResult
+from quantcurve.session import Session
+from quantcurve.slice_compare import figures
+from quantcurve.slice_makers import NAMES as MADE
+from quantcurve.slice_records import SliceSample
+from quantcurve.stages import slices, tasks
+from quantcurve.stages.resolve import Reference
+from quantcurve.stages.scoring import Model
+from quantcurve.verdicts import Judged, not_evaluated
+
+BATCH, CONTEXT_TOKENS = 16, 2048
+"""Where the recipe has no `evaluate`."""
+
+
+class _Around(NamedTuple):
+    """What is the same for all models."""
+
+    loaded: LoadedRecipe
+    text: TextSide
+    """The reference's tokenizer."""
+    ends: tuple[int, ...]
+    session: Session
+
+
+def entries(recipe: Recipe) -> tuple[SliceEntry, ...]:
+    """The recipe's slices, and quantcurve's own that the contract names without more."""
+    given = recipe.evaluate.slices if recipe.evaluate else ()
+    named = [*recipe.contract.quality, *(parts(name)[1] for name in recipe.contract.behaviour)]
+    known = {entry.name for entry in given}
+    return (*given, *(SliceEntry(name=name) for name in dict.fromkeys(named) if name in MADE and name not in known))
+
+
+def check(loaded: LoadedRecipe) -> None:
+    """Refuse what cannot be evaluated, before anything is made.
+
+    Raises:
+        RecipeError: a budget on a slice that is not there, or a slice whose file or judge is wrong.
+    """
+    contract, found = loaded.recipe.contract, entries(loaded.recipe)
+    names = [entry.name for entry in found]
+    for part, wanted in (("quality", contract.quality), ("behaviour", contract.behaviour)):
+        for key in wanted:
+            on = key if part == "quality" else parts(key)[1]
+            if on and on not in (*names, *(EVERY if part == "quality" else ())):
+                near = get_close_matches(on, [*names, *MADE], 1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+                with at(loaded, "contract", part, key):
+                    raise RecipeError(f"a budget on {on}, and the recipe has no such slice; {hint}")
+    if (contract.quality or contract.behaviour) and not found:
+        with at(loaded, "contract"):
+            raise RecipeError(f"budgets need slices: add some under evaluate.slices, or name one of {', '.join(MADE)}")
+    for i, entry in enumerate(found):
+        place = ("evaluate", "slices", i) if loaded.recipe.evaluate and i < len(loaded.recipe.evaluate.slices) else ()
+        with at(loaded, *place):
+            slice_loading.load(entry, contract, loaded.path.parent, loaded.recipe.seed)
+            slice_judging.judge_of(entry, loaded.path.parent)
+
+
+def evaluate(
+    loaded: LoadedRecipe,
+    reference: Reference,
+    models: Sequence[Model],
+    candidates: Sequence[Candidate],
+    systems: Mapping[str, SystemFigures],
+    session: Session,
+) -> dict[str, Scorecard]:
+    """Scorecards of all variants; those that are not shortlisted say why. None without a contract and slices.
+
+    Args:
+        loaded: the recipe.
+        reference: what variants are compared with.
+        models: the reference first, then the variants that did not fail.
+        candidates: the variants, as the shortlist sees them.
+        systems: what each model takes, by name.
+        session: the run's surroundings.
+
+    Raises:
+        RecipeError: an item does not fit, or a judge failed.
+        BackendError: the reference cannot be asked; a variant that cannot is not evaluated, and says why.
+    """
+    contract = loaded.recipe.contract
+    if contract.empty and not entries(loaded.recipe):
+        return {}
+    listed = shortlist(candidates, contract.shortlist)
+    found = {name: Scorecard(verdict=not_evaluated(why)) for name, why in listed.items() if why}
+    original, *others = models
+    chosen = {model.name: model for model in others if listed.get(model.name) == ""}  # the engine floor is not listed
+    step, folder = tasks.text_side(loaded, reference, session)
+    asker = _Asker(_Around(loaded, TextSide(folder), step.ends, session), {REFERENCE: original, **chosen})
+    card = Card(contract, asker.counts())
+
+    def of_system(name: str) -> list[Judged]:
+        return system(contract, systems[original.name], systems[name])
+
+    while chosen:
+        try:
+            scored = scorecard.evaluate(card, list(chosen), asker.ask, of_system)
+            return found | {name: _scorecard(one, contract) for name, one in scored.items()}
+        except _ModelError as error:
+            del chosen[error.name]
+            found[error.name] = Scorecard(verdict=not_evaluated(f"not evaluated: {reason(error.cause, error.name)}"))
+    return found
+
+
+class _ModelError(Exception):
+    """One variant's engine failed."""
+
+    def __init__(self, name: str, cause: BackendError) -> None:
+        super().__init__(name)
+        self.name, self.cause = name, cause
+
+
+class _Asker:
+    """Slices as tokens, and the models that are asked."""
+
+    def __init__(self, around: _Around, models: Mapping[str, Model]) -> None:
+        self._around, self._models = around, models
+        self._slices = {entry.name: self._prepared(entry) for entry in entries(around.loaded.recipe)}
+        self._reference: dict[tuple[str, range], slices.OnModel] = {}
+
+    def counts(self) -> dict[str, int]:
+        """Items of each slice."""
+        return {name: len(one.asked) for name, one in self._slices.items()}
+
+    def _prepared(self, entry: SliceEntry) -> slices.SliceAsking:
+        loaded = self._around.loaded
+        recipe, base = loaded.recipe, loaded.path.parent
+        items = slice_loading.load(entry, recipe.contract, base, recipe.seed).items
+        settings = slice_asks.AskSettings(
+            ends=self._around.ends,
+            context_tokens=recipe.evaluate.context_tokens if recipe.evaluate else CONTEXT_TOKENS,
+            max_tokens=entry.max_tokens,
+            system=entry.system,
+        )
+        asked = slice_asks.ask(entry.name, items, self._around.text, settings)
+        judge, version = slice_judging.judge_of(entry, base)
+        return slices.SliceAsking(entry.name, asked, settings, self._around.text, judge, version)
+
+    def ask(self, model: str, name: str, part: range) -> Sequence[SliceSample]:
+        """Samples of some items; those of the reference are kept, since variants are led along them."""
+        whole = self._slices[name]
+        asking = whole._replace(asked=[whole.asked[i] for i in part])
+        if model == REFERENCE:
+            found = self._sample(asking, model, None)
+            self._reference[name, part] = found
+            return found.samples
+        try:
+            return self._sample(asking, model, self._reference[name, part]).samples
+        except BackendError as error:
+            raise _ModelError(model, error) from error
+
+    def _sample(self, asking: slices.SliceAsking, name: str, lead: slices.OnModel | None) -> slices.OnModel:
+        model, around = self._models[name], self._around
+        batch = around.loaded.recipe.evaluate.batch if around.loaded.recipe.evaluate else BATCH
+        settings = tasks.settings_of(around.loaded, model.runtime, batch, tasks.BATCH_TOKENS, around.session)
+        return slices.sample(asking, model, settings, lead, around.session)
+
+
+def _scorecard(one: Scored, contract: Contract) -> Scorecard:
+    return Scorecard(
+        verdict=one.verdict,
+        slices=tuple(_slice(name, pairs) for name, pairs in one.pairs.items() if pairs),
+        failing=tuple(_failing(one, contract)),
+    )
+
+
+def _slice(name: str, pairs: Pairs) -> SliceResult:
+    reference, variant = ([pair[side] for pair in pairs] for side in (0, 1))
+    answers = [(a.answer, b.answer) for a, b in pairs if a.answer and b.answer]
+    return SliceResult(
+        name=name,
+        kind=reference[0].kind,
+        items=len(pairs),
+        figures=tuple(figures(reference, variant)),
+        behaviour=behaviour([a for a, _ in answers], [b for _, b in answers]) if answers else None,
+        confidence=_confidence(pairs),
+    )
+
+
+def _confidence(pairs: Pairs) -> ConfidenceChange | None:
+    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
+    if not known:
+        return None
+    sides = []
+    for side in (0, 1):
+        some = [pair[side] for pair in known]
+        likelihoods = normalised([s.likelihoods for s in some], [s.lengths for s in some])
+        sides.append(Choices(likelihoods, [s.right or 0 for s in some]))
+    return confidence_change(*sides)
+
+
+def _failing(one: Scored, contract: Contract) -> list[FailingItem]:
+    """Items that the variant loses: where a budget is broken, or always, or never, as the recipe says."""
+    broken = any(b.decision == "fail" for b in one.verdict.budgets)
+    if contract.debug.keep == "none" or (contract.debug.keep == "failing" and not broken):
+        return []
+    lost = ([(a, b) for a, b in pairs if _lost(a, b)] for pairs in one.pairs.values())
+    return [FailingItem.of(a, b) for some in lost for a, b in some[: contract.debug.items]]
+
+
+def _lost(reference: SliceSample, variant: SliceSample) -> bool:
+    a, b = reference.judgement, variant.judgement
+    return bool(a and b and a.right and not b.right)

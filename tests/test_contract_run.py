@@ -1,0 +1,158 @@
+"""Whole runs with a contract: a verdict for every variant, and what is refused before anything is made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from quantcurve.errors import RecipeError
+from quantcurve.planning import plan
+from quantcurve.recipe import LoadedRecipe, load
+from quantcurve.report.contract_notes import contract_sentences
+from quantcurve.report.markdown import markdown
+from quantcurve.results import RunResult
+from quantcurve.run import Where, run
+from quantcurve.session import Event
+
+pytestmark = pytest.mark.real
+RECIPE = """\
+name: tiny
+model: {source: MODEL}
+texts:
+  - {name: chat, source: "embedded:chat"}
+windows: {tokens: 64, limit: 6}
+variants: {gguf: [Q8_0, Q4_0, Q5_0]}
+benchmark: null
+CONTRACT
+"""
+CONTRACT = """\
+evaluate:
+  context_tokens: 256
+  slices:
+    - {name: boats, file: boats.jsonl, max_tokens: 6}
+    - {name: words, file: words.jsonl, kind: choice}
+contract:
+  shortlist: 2
+  system: {size: -20 %}
+  quality: {words: 80 points}
+  behaviour: {mean_output_tokens on boats: within 90 %}
+"""
+PLACES = ["harbour", "lamp", "wall", "tide", "rope", "gull", "cat", "boat", "quay", "net", "crab", "sail"]
+
+
+def write_slices(folder: Path) -> None:
+    texts = [
+        {"kind": "text", "id": f"t{i}", "prompt": f"The {a} and the {b}", "answers": [a]}
+        for i, (a, b) in enumerate((a, b) for a in PLACES for b in PLACES[:2])
+    ]
+    choices = [
+        {"prompt": f"The {place} has a", "choices": ["boat", "lamp"], "answer": i % 2} for i, place in enumerate(PLACES)
+    ]
+    for name, rows in (("boats", texts), ("words", choices)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def recipe_of(folder: Path, model: Path, contract: str = CONTRACT) -> LoadedRecipe:
+    write_slices(folder)
+    text = RECIPE.replace("MODEL", str(model)).replace("CONTRACT", contract.rstrip())
+    (folder / "recipe.yaml").write_text(text)
+    return load(folder / "recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[LoadedRecipe, Path, RunResult]:
+    folder, cache = tmp_path_factory.mktemp("contract"), tmp_path_factory.mktemp("contract-cache")
+    recipe = recipe_of(folder, tiny_model)
+    return recipe, cache, run(recipe, Where(threads=2, cache=cache))
+
+
+def test_every_variant_has_a_verdict_with_its_reason(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
+    cards = {v.name: v.scorecard for v in finished[2].variants}
+    assert all(cards.values())
+    decisions = {name: card.verdict.decision for name, card in cards.items() if card}
+    assert sorted(decisions.values()).count("not evaluated") == 1, "the shortlist has two"
+    for card in cards.values():
+        assert card
+        if card.verdict.decision == "not evaluated":
+            assert card.verdict.sentence.startswith("not evaluated: ") and not card.slices
+            continue
+        assert {b.budget.part for b in card.verdict.budgets} == {"system", "quality", "behaviour"}
+        assert {s.name for s in card.slices} == {"boats", "words"}
+        boats = next(s for s in card.slices if s.name == "boats")
+        assert boats.behaviour and boats.behaviour.items == boats.items <= 24 and boats.confidence is None
+        words = next(s for s in card.slices if s.name == "words")
+        assert words.confidence and words.behaviour is None
+
+
+def test_verdicts_stand_first_in_the_notes(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
+    said = contract_sentences(finished[2])
+    assert len(said) >= 3 and all(any(v.name in s for s in said) for v in finished[2].variants)
+    shown = markdown(finished[2])
+    assert shown.index("Contract") < shown.index("Reference\n") if "Reference\n" in shown else "Contract" in shown
+
+
+def test_a_second_run_asks_nothing(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
+    recipe, cache, before = finished
+    events = list[Event]()
+    again = run(recipe, Where(threads=2, cache=cache), events.append)
+    assert not [e for e in events if e.stage == "slices"]
+    assert [v.scorecard for v in again.variants] == [v.scorecard for v in before.variants]
+
+
+@pytest.mark.parametrize(
+    ("contract", "said"),
+    [
+        (
+            "contract: {quality: {codes: 1 point}}",
+            "a budget on codes, and the recipe has no such slice; did you mean code",
+        ),
+        ("contract: {behaviour: {loops: no more}}", "budgets need slices"),
+        ("contract: {behaviour: {loops on chats: no more}}", "a budget on chats"),
+        (
+            "evaluate: {slices: [{name: a, file: none.jsonl}]}\ncontract: {quality: {a: 1 point}}",
+            "none.jsonl",
+        ),
+        (
+            "evaluate: {slices: [{name: a, file: boats.jsonl, judge: 'none.py:b'}]}\ncontract: {quality: {a: 1 point}}",
+            "none.py",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_by_plan(
+    contract: str, said: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        plan(recipe_of(tmp_path, tiny_model, contract), Where(threads=2, cache=tmp_path / "cache"))
+
+
+def test_the_plan_names_what_is_asked(tmp_path: Path, tiny_model: Path) -> None:
+    planned = plan(recipe_of(tmp_path, tiny_model), Where(threads=2, cache=tmp_path / "cache"))
+    asked = [step.what for step in planned.steps if step.stage == "scorecard"]
+    assert asked == [
+        "boats, up to 100 items, the reference and 2 variants at most",
+        "words, up to 100 items, the reference and 2 variants at most",
+    ]
+
+
+def test_a_judge_of_the_users_own(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "judge.py").write_text("def short(item, answer):\n    return len(answer) < 400 and 'prompt' in item\n")
+    contract = (
+        "evaluate: {slices: [{name: a, file: boats.jsonl, judge: 'judge.py:short', max_tokens: 4}]}\n"
+        "contract: {mode: quick, shortlist: 1, quality: {a: 60 points}}"
+    )
+    found = run(recipe_of(tmp_path, tiny_model, contract), Where(threads=2, cache=tmp_path / "cache"))
+    cards = [v.scorecard for v in found.variants if v.scorecard and v.scorecard.slices]
+    (card,) = cards
+    assert card.verdict.decision == "pass" and card.slices[0].items == 24
+
+
+def test_a_judge_that_raises_is_named(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "judge.py").write_text("def broken(item, answer):\n    return item['nothing']\n")
+    contract = (
+        "evaluate: {slices: [{name: a, file: boats.jsonl, judge: 'judge.py:broken', max_tokens: 4}]}\n"
+        "contract: {mode: quick, shortlist: 1, quality: {a: 60 points}}"
+    )
+    with pytest.raises(RecipeError, match=r"slice a, item t\d+: judge judge.py:broken raised KeyError"):
+        run(recipe_of(tmp_path, tiny_model, contract), Where(threads=2, cache=tmp_path / "cache"))
