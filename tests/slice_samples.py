@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from quantcurve.slice_items import Judgement
-from quantcurve.slice_records import FollowedAnswer, SliceSample
+from quantcurve.slices.items import Judgement
+from quantcurve.slices.records import FollowedAnswer, SliceSample
 from quantcurve.task_records import AnswerRecord
 
 Pairs = list[tuple[SliceSample, SliceSample]]

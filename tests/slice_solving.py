@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from quantcurve.slice_items import Check
+from quantcurve.slices.items import Check
 
 Numbers = list[int]
 WORD_PROBLEMS: Mapping[str, Callable[[Numbers], float]] = {

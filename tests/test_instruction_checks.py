@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from conftest import PUBLIC_DATA
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.instruction_checks import INSTRUCTIONS, follows, not_supported
-from quantcurve.sentence_split import sentences
-from quantcurve.slice_items import Check
+from quantcurve.slices.instruction_checks import INSTRUCTIONS, follows, not_supported
+from quantcurve.slices.items import Check
+from quantcurve.slices.sentence_split import sentences
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "keywords:existence": [{"keywords": ["cat", "the end"]}],

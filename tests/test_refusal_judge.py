@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantcurve import refusal_judge
 from quantcurve.estimates import Estimate
-from quantcurve.refusal_judge import error_rates, labelled, refuses
+from quantcurve.slices import refusal_judge
+from quantcurve.slices.refusal_judge import error_rates, labelled, refuses
 
 
 @pytest.mark.parametrize(

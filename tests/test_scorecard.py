@@ -13,7 +13,7 @@ from quantcurve.estimates import Estimate
 from quantcurve.metrics.evidence import ALPHA, Lines, of_constant
 from quantcurve.recipe_contract import Contract
 from quantcurve.scorecard import REFERENCE, Card, Scored, evaluate
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged
 from slice_samples import generated
 

@@ -13,9 +13,9 @@ from quantcurve.engines import gguf_tokenizer
 from quantcurve.engines.text_side import TextSide
 from quantcurve.errors import RecipeError
 from quantcurve.likelihood import Followed, Likelihood
-from quantcurve.slice_asks import ANSWER_TOKENS, AskSettings, ask, followed
-from quantcurve.slice_items import Item, Kind
-from quantcurve.slice_records import followed_answer
+from quantcurve.slices.asks import ANSWER_TOKENS, AskSettings, ask, followed
+from quantcurve.slices.items import Item, Kind
+from quantcurve.slices.records import followed_answer
 from slice_samples import answer
 
 TEMPLATE = (

@@ -8,8 +8,8 @@ import pytest
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate
 from quantcurve.metrics.evidence import ALPHA
-from quantcurve.slice_compare import SliceFigure, figures, findings, length_of, sentence
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices.compare import SliceFigure, figures, findings, length_of, sentence
+from quantcurve.slices.records import SliceSample
 from slice_samples import choice, followed, generated
 
 

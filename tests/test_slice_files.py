@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantcurve.errors import RecipeError
-from quantcurve.slice_files import KINDS, read
-from quantcurve.slice_items import ChoiceItem, Item, Kind
+from quantcurve.slices.files import KINDS, read
+from quantcurve.slices.items import ChoiceItem, Item, Kind
 
 NUMBERS = [{"prompt": f"{i} + 1 =", "answer": i + 1} for i in range(5)]
 CHOICE = {"prompt": "The sky is", "choices": ["blue", "green"], "answer": 0}

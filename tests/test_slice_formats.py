@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import pytest
 
 from conftest import PUBLIC_DATA
-from quantcurve import json_answers, slice_formats
 from quantcurve.errors import RecipeError
-from quantcurve.instruction_checks import INSTRUCTIONS, not_supported
-from quantcurve.slice_files import read
-from quantcurve.slice_formats import FORMATS, NAMES
-from quantcurve.slice_items import (
+from quantcurve.slices import formats, json_answers
+from quantcurve.slices.files import read
+from quantcurve.slices.formats import FORMATS, NAMES
+from quantcurve.slices.instruction_checks import INSTRUCTIONS, not_supported
+from quantcurve.slices.items import (
     ChoiceItem,
     CodeItem,
     InstructionItem,
@@ -31,7 +31,7 @@ from quantcurve.slice_items import (
     TextItem,
     ToolItem,
 )
-from quantcurve.slice_judges import judge
+from quantcurve.slices.judges import judge
 from quantcurve.text_files import Record
 
 Kept = TypeVar("Kept", bound=Item)
@@ -62,14 +62,14 @@ CALLS = [file for name, file in FILES if name == "bfcl"]
 
 
 def item(name: str, row: dict[str, Any], kind: type[Kept], seed: int = 0) -> Kept:
-    found = slice_formats.item(name, Record(Path("set.jsonl"), 7, row), seed)
+    found = formats.item(name, Record(Path("set.jsonl"), 7, row), seed)
     assert isinstance(found, kind)
     return found
 
 
 def refused(name: str, row: dict[str, Any]) -> str:
     with pytest.raises(RecipeError) as caught:
-        slice_formats.item(name, Record(Path("set.jsonl"), 7, row), 0)
+        formats.item(name, Record(Path("set.jsonl"), 7, row), 0)
     return str(caught.value)
 
 
@@ -719,7 +719,7 @@ def test_any_value_in_any_column_is_read_or_refused(name: str, value: Any) -> No
     for column in columns:
         for row in (dict.fromkeys(columns, value), {**dict.fromkeys(columns, "x"), column: value}):
             try:
-                slice_formats.item(name, Record(Path("set.jsonl"), 7, row), 0)
+                formats.item(name, Record(Path("set.jsonl"), 7, row), 0)
             except RecipeError as error:
                 said = str(error)
                 assert said.startswith("set.jsonl:7: "), said

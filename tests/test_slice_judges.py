@@ -14,8 +14,7 @@ from pydantic import TypeAdapter
 
 from conftest import PUBLIC_DATA
 from quantcurve.errors import PrerequisiteError, RecipeError
-from quantcurve.number_answers import result
-from quantcurve.slice_items import (
+from quantcurve.slices.items import (
     Check,
     ChoiceItem,
     CodeItem,
@@ -30,8 +29,9 @@ from quantcurve.slice_items import (
     TextItem,
     ToolItem,
 )
-from quantcurve.slice_judges import judge
-from quantcurve.tool_calls import Call, Calls, parse
+from quantcurve.slices.judges import judge
+from quantcurve.slices.number_answers import result
+from quantcurve.slices.tool_calls import Call, Calls, parse
 
 WEATHER = {
     "type": "function",

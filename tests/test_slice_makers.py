@@ -19,10 +19,10 @@ from typing import TypeVar
 import pytest
 from pydantic import TypeAdapter
 
-from quantcurve import slice_makers_code, slice_makers_language, slice_makers_retrieval
 from quantcurve.code_runs import passes
 from quantcurve.errors import RecipeError
-from quantcurve.slice_items import (
+from quantcurve.slices import makers_code, makers_language, makers_retrieval
+from quantcurve.slices.items import (
     ChoiceItem,
     CodeItem,
     InstructionItem,
@@ -33,13 +33,13 @@ from quantcurve.slice_items import (
     RetrievalItem,
     ToolItem,
 )
-from quantcurve.slice_makers import MAKERS, NAMES, distinct, made
-from quantcurve.slice_makers_functions import FUNCTIONS
-from quantcurve.slice_makers_knowledge import tables
-from quantcurve.slice_makers_languages import LANGUAGES
-from quantcurve.slice_makers_parts import Part, drawn
-from quantcurve.slice_makers_problems import PROBLEMS, Problem
-from quantcurve.slice_makers_tools import CLOSE
+from quantcurve.slices.makers import MAKERS, NAMES, distinct, made
+from quantcurve.slices.makers_functions import FUNCTIONS
+from quantcurve.slices.makers_knowledge import tables
+from quantcurve.slices.makers_languages import LANGUAGES
+from quantcurve.slices.makers_parts import Part, drawn
+from quantcurve.slices.makers_problems import PROBLEMS, Problem
+from quantcurve.slices.makers_tools import CLOSE
 from slice_solving import SOLUTIONS, WORD_PROBLEMS, following, number
 
 KINDS: Mapping[str, type] = {
@@ -152,7 +152,7 @@ def test_seeds_give_other_items(name: str) -> None:
 
 def test_other_processes_make_the_same_items() -> None:
     program = (
-        "import hashlib\nfrom quantcurve.slice_makers import NAMES, made\n"
+        "import hashlib\nfrom quantcurve.slices.makers import NAMES, made\n"
         "every = ''.join(i.model_dump_json() for n in NAMES for i in made(n, 40, 11))\n"
         "print(hashlib.sha256(every.encode()).hexdigest())"
     )
@@ -248,16 +248,16 @@ def test_every_number_of_a_problem_is_another_question(problem: Problem) -> None
 
 
 def _math_parts() -> list[Part]:
-    from quantcurve.slice_makers_math import parts
+    from quantcurve.slices.makers_math import parts
 
     return parts()
 
 
 CODE_CHECK = """
 import contextlib, doctest, io, re
-from quantcurve.slice_makers import distinct, made
-from quantcurve.slice_makers_code import FUNCTIONS
-from quantcurve.slice_makers_parts import combination
+from quantcurve.slices.makers import distinct, made
+from quantcurve.slices.makers_code import FUNCTIONS
+from quantcurve.slices.makers_parts import combination
 functions = {f.name.replace("{}", "n"): f for f in FUNCTIONS}
 wrong = []
 def fails(program, known):
@@ -290,7 +290,7 @@ print(wrong)
 
 
 def test_code_has_right_tests_that_wrong_programs_fail() -> None:
-    assert len(slice_makers_code.FUNCTIONS) >= 60
+    assert len(makers_code.FUNCTIONS) >= 60
     ended = subprocess.run([sys.executable, "-c", CODE_CHECK], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
 
@@ -364,7 +364,7 @@ def test_no_listed_function_serves_an_irrelevant_request() -> None:
 
 def _planted(prompt: str, code: str) -> tuple[float, list[str]]:
     """How deep a code stands in percent of the sentences before and after it, and all sentences."""
-    body = prompt.removeprefix(slice_makers_retrieval.HEAD).partition("\n\nQuestion:")[0]
+    body = prompt.removeprefix(makers_retrieval.HEAD).partition("\n\nQuestion:")[0]
     sentences = body.removesuffix(".").split(". ")
     place = next(i for i, sentence in enumerate(sentences) if code in sentence)
     others = [i for i, sentence in enumerate(sentences) if "The secret" in sentence and i != place]
@@ -391,7 +391,7 @@ def test_a_code_is_planted_once_where_it_is_said_to_be() -> None:
 
 
 def test_lengths_and_depths_of_retrieval_may_be_others() -> None:
-    parts = slice_makers_retrieval.parts(lengths=(120, 3000), depths=(0, 100))
+    parts = makers_retrieval.parts(lengths=(120, 3000), depths=(0, 100))
     for item in drawn("r", parts, 16, 0):
         assert isinstance(item, RetrievalItem)
         depth, sentences = _planted(item.prompt, item.answers[0])
@@ -506,6 +506,6 @@ def test_days_and_counts_in_all_languages_are_right() -> None:
         ):
             for earlier, later in zip(table, table[1:] + table[:1], strict=True):
                 assert right(after.format(earlier)) == later and right(before.format(later)) == earlier
-        assert [right(question) for question in language.counts] == [str(n) for n in slice_makers_language.COUNTS]
+        assert [right(question) for question in language.counts] == [str(n) for n in makers_language.COUNTS]
         assert right(language.in_digits.format(language.numbers[6])) == "7"
         assert right(language.number_after.format(language.numbers[6])) == language.numbers[7]

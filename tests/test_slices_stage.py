@@ -16,10 +16,10 @@ from quantcurve.engines.text_side import TextSide
 from quantcurve.errors import BackendError
 from quantcurve.run import Where, open_session
 from quantcurve.session import Event, Session
-from quantcurve.slice_asks import Asked, AskSettings, ask
-from quantcurve.slice_compare import figures
-from quantcurve.slice_items import Item, Judgement
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices.asks import Asked, AskSettings, ask
+from quantcurve.slices.compare import figures
+from quantcurve.slices.items import Item, Judgement
+from quantcurve.slices.records import SliceSample
 from quantcurve.stages.scoring import Model
 from quantcurve.stages.slices import SliceAsking, closing_token, sample
 from quantcurve.task_model import TaskSettings

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import planted
-from quantcurve import machine, slice_asks, slice_judging, slice_makers
+from quantcurve import machine
 from quantcurve.engines import gguf_tokenizer
 from quantcurve.engines.base import CacheTypes
 from quantcurve.engines.child import Child
@@ -25,7 +25,8 @@ from quantcurve.recipe import Model as ModelEntry
 from quantcurve.records import Frozen, MachineFacts
 from quantcurve.run import Where, open_session
 from quantcurve.session import Session
-from quantcurve.slice_compare import Finding, SliceFigure, figures, findings
+from quantcurve.slices import asks, judging, makers
+from quantcurve.slices.compare import Finding, SliceFigure, figures, findings
 from quantcurve.stages import resolve, slices
 from quantcurve.stages.scoring import Model
 from quantcurve.task_model import TaskModel, TaskSettings
@@ -79,9 +80,9 @@ def measure(items: int, names: tuple[str, ...], session: Session, folder: Path) 
 
 
 def _asking(name: str, items: int, text: TextSide, ends: tuple[int, ...]) -> slices.SliceAsking:
-    settings = slice_asks.AskSettings(ends=ends, context_tokens=2048)
-    asked = slice_asks.ask(name, slice_makers.made(name, items, 0), text, settings)
-    return slices.SliceAsking(name, asked, settings, text, slice_judging.built_in, str(slice_judging.VERSION))
+    settings = asks.AskSettings(ends=ends, context_tokens=2048)
+    asked = asks.ask(name, makers.made(name, items, 0), text, settings)
+    return slices.SliceAsking(name, asked, settings, text, judging.built_in, str(judging.VERSION))
 
 
 def _settings(threads: int, batch: int) -> TaskSettings:
@@ -126,7 +127,7 @@ def main() -> int:
     """Measure if asked to, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int)
-    parser.add_argument("--slices", nargs="*", choices=slice_makers.NAMES, default=["knowledge", "json", "refusals"])
+    parser.add_argument("--slices", nargs="*", choices=makers.NAMES, default=["knowledge", "json", "refusals"])
     parser.add_argument("--out", type=Path, default=Path("bench-planted.json"))
     options = parser.parse_args()
     if options.items:

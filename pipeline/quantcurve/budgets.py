@@ -12,8 +12,8 @@ from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.evidence import Evidence, Lines, missing, of_items, over_looks
 from quantcurve.metrics.paired import item_mean
 from quantcurve.recipe_contract import Contract, QualityLimit
-from quantcurve.slice_compare import Statistic, length_of, values
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices.compare import Statistic, length_of, values
+from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged, Scale
 
 Pairs = Sequence[tuple[SliceSample, SliceSample]]

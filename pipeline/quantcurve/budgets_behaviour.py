@@ -13,7 +13,7 @@ from quantcurve.metrics.confidence import Choices, confidence_change, normalised
 from quantcurve.metrics.evidence import Evidence, Lines, missing, of_both_sides, of_estimate, of_items
 from quantcurve.metrics.item_changes import ratio_of_means
 from quantcurve.recipe_contract import RATES, BehaviourLimit, Contract, QualityLimit, parts
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged, Scale
 
 

@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from quantcurve.records import Frozen
-from quantcurve.slice_formats import NAMES as FORMATS
-from quantcurve.slice_items import Kind
-from quantcurve.slice_makers import NAMES as MADE
+from quantcurve.slices.formats import NAMES as FORMATS
+from quantcurve.slices.items import Kind
+from quantcurve.slices.makers import NAMES as MADE
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w.+-]+$")]
 

@@ -10,8 +10,8 @@ from quantcurve.budgets_behaviour import behavioural
 from quantcurve.metrics.evidence import Evidence
 from quantcurve.recipe_contract import Contract
 from quantcurve.scorecard_plan import cuts, looks
-from quantcurve.slice_compare import paired
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices.compare import paired
+from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Judged, VariantVerdict, not_evaluated, verdicts
 
 REFERENCE = ""

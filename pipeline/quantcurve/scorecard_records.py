@@ -5,9 +5,9 @@ from __future__ import annotations
 from quantcurve.metrics.behaviour import Behaviour, first_divergence
 from quantcurve.metrics.confidence import ConfidenceChange
 from quantcurve.records import Frozen
-from quantcurve.slice_compare import SliceFigure
-from quantcurve.slice_items import Kind
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices.compare import SliceFigure
+from quantcurve.slices.items import Kind
+from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import VariantVerdict
 
 

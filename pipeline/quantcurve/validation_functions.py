@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from quantcurve.errors import BackendError, RecipeError, printable
-from quantcurve.json_answers import fits, read, validator
 from quantcurve.likelihood import Likelihood
+from quantcurve.slices.json_answers import fits, read, validator
 from quantcurve.validation import Item, LanguageModel
 from quantcurve.validation_errors import SequenceTooLongError, named
 

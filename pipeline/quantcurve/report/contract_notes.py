@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quantcurve.report import words
 from quantcurve.results import RunResult
-from quantcurve.slice_compare import Finding, findings
+from quantcurve.slices.compare import Finding, findings
 
 MOST_FINDINGS = 5
 """Of each variant; the record has all figures."""

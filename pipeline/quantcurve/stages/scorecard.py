@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from quantcurve import scorecard, slice_asks, slice_judging, slice_loading
+from quantcurve import scorecard
 from quantcurve.budgets import Pairs
 from quantcurve.budgets_system import SystemFigures, system
 from quantcurve.engines.text_side import TextSide
@@ -20,9 +20,10 @@ from quantcurve.scorecard import REFERENCE, Card, Scored
 from quantcurve.scorecard_plan import Candidate, shortlist
 from quantcurve.scorecard_records import FailingItem, Scorecard, SliceResult
 from quantcurve.session import Session
-from quantcurve.slice_compare import figures
-from quantcurve.slice_makers import NAMES as MADE
-from quantcurve.slice_records import SliceSample
+from quantcurve.slices import asks, judging, loading
+from quantcurve.slices.compare import figures
+from quantcurve.slices.makers import NAMES as MADE
+from quantcurve.slices.records import SliceSample
 from quantcurve.stages import slices, tasks
 from quantcurve.stages.resolve import Reference
 from quantcurve.stages.scoring import Model
@@ -72,8 +73,8 @@ def check(loaded: LoadedRecipe) -> None:
     for i, entry in enumerate(found):
         place = ("evaluate", "slices", i) if loaded.recipe.evaluate and i < len(loaded.recipe.evaluate.slices) else ()
         with at(loaded, *place):
-            slice_loading.load(entry, contract, loaded.path.parent, loaded.recipe.seed)
-            slice_judging.judge_of(entry, loaded.path.parent)
+            loading.load(entry, contract, loaded.path.parent, loaded.recipe.seed)
+            judging.judge_of(entry, loaded.path.parent)
 
 
 def evaluate(
@@ -145,15 +146,15 @@ class _Asker:
     def _prepared(self, entry: SliceEntry) -> slices.SliceAsking:
         loaded = self._around.loaded
         recipe, base = loaded.recipe, loaded.path.parent
-        items = slice_loading.load(entry, recipe.contract, base, recipe.seed).items
-        settings = slice_asks.AskSettings(
+        items = loading.load(entry, recipe.contract, base, recipe.seed).items
+        settings = asks.AskSettings(
             ends=self._around.ends,
             context_tokens=recipe.evaluate.context_tokens if recipe.evaluate else CONTEXT_TOKENS,
             max_tokens=entry.max_tokens,
             system=entry.system,
         )
-        asked = slice_asks.ask(entry.name, items, self._around.text, settings)
-        judge, version = slice_judging.judge_of(entry, base)
+        asked = asks.ask(entry.name, items, self._around.text, settings)
+        judge, version = judging.judge_of(entry, base)
         return slices.SliceAsking(entry.name, asked, settings, self._around.text, judge, version)
 
     def ask(self, model: str, name: str, part: range) -> Sequence[SliceSample]:

@@ -16,9 +16,9 @@ from quantcurve.engines.text_side import TextSide
 from quantcurve.likelihood import Pair
 from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen
 from quantcurve.session import Event, Session
-from quantcurve.slice_asks import Asked, AskSettings, followed
-from quantcurve.slice_items import ChoiceItem, Item, Judgement
-from quantcurve.slice_records import SliceSample, followed_answer
+from quantcurve.slices.asks import Asked, AskSettings, followed
+from quantcurve.slices.items import ChoiceItem, Item, Judgement
+from quantcurve.slices.records import SliceSample, followed_answer
 from quantcurve.stages.scoring import Model
 from quantcurve.store import key_of
 from quantcurve.task_model import TaskModel, TaskSettings

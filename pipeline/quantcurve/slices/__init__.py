@@ -1,0 +1,1 @@
+"""Slices of the scorecard: items, what is asked of a model, judges, paired figures."""

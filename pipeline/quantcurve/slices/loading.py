@@ -1,0 +1,44 @@
+"""The recipe's slices as items, in a random order that the seed fixes: any beginning of it is a sample of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from quantcurve.recipe_contract import Contract
+from quantcurve.recipe_slices import SliceEntry
+from quantcurve.scorecard_plan import items_of
+from quantcurve.slices import files, makers
+from quantcurve.slices.items import Item
+
+
+class LoadedSlice(NamedTuple):
+    """A slice, and its items in the order in which they are asked."""
+
+    entry: SliceEntry
+    items: Sequence[Item]
+
+
+def load(entry: SliceEntry, contract: Contract, base: Path, seed: int) -> LoadedSlice:
+    """Items of one slice: as many as its entry says, or as its budgets need, or as there are.
+
+    Args:
+        entry: of the recipe.
+        contract: budgets.
+        base: folder of the recipe.
+        seed: of the recipe.
+
+    Raises:
+        RecipeError: the file cannot be read, or is wrong.
+    """
+    if entry.file is None:
+        count = items_of(contract, entry.name, entry.items, makers.distinct(entry.maker))
+        return LoadedSlice(entry, makers.made(entry.maker, count, seed))
+    path = base / Path(entry.file).expanduser()
+    every = files.read(path, entry.kind, entry.format, None, seed)
+    order = np.random.default_rng(seed).permutation(len(every))
+    count = items_of(contract, entry.name, entry.items, len(every))
+    return LoadedSlice(entry, [every[i] for i in order[:count]])
