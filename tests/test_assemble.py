@@ -15,12 +15,11 @@ from quantcurve.engines.base import OpenVinoRuntime, TokenScores
 from quantcurve.openvino_lane import Latencies
 from quantcurve.recipe import Recipe
 from quantcurve.recipe_openvino import FLOOR
-from quantcurve.records import EngineIdentity, ImatrixResult, OpenVinoEffective
+from quantcurve.records import REFERENCE, EngineIdentity, ImatrixResult, OpenVinoEffective
 from quantcurve.results import ScreenEffort, ScreenVerdict, VariantResult
 from quantcurve.session import Session
 from quantcurve.stages import export, resolve, screen
 from quantcurve.stages.route import Route
-from quantcurve.stages.scoring import REFERENCE
 from quantcurve.stages.tokenize import TokensStep, Windowed
 from quantcurve.store import Store, key_of
 from quantcurve.texts import LoadedText

@@ -10,10 +10,10 @@ from quantcurve.engines.opening import open_model
 from quantcurve.errors import BackendError
 from quantcurve.estimates import Missing
 from quantcurve.recipe import LoadedRecipe, load
+from quantcurve.records import REFERENCE
 from quantcurve.results import Speed
 from quantcurve.run import Where, run
 from quantcurve.stages import benchmark
-from quantcurve.stages.scoring import REFERENCE
 
 pytestmark = pytest.mark.real
 RECIPE = """\

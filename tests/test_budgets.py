@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantcurve.budgets import over_all_looks, quality
+from quantcurve.budgets import quality
 from quantcurve.budgets_behaviour import behavioural
 from quantcurve.budgets_system import SystemFigures, system
 from quantcurve.estimates import Estimate, Missing
-from quantcurve.metrics.evidence import ALPHA, Evidence
+from quantcurve.metrics.evidence import ALPHA, Evidence, over_all_looks
 from quantcurve.recipe_contract import Contract
 from quantcurve.records import SpeedSamples
 from quantcurve.verdicts import Judged, verdicts
@@ -165,10 +165,10 @@ def test_behaviour(limits: dict[str, str], reference: dict[str, Any], variant: d
 
 def test_refusals_of_safe_prompts_and_answers_to_unsafe_ones_are_apart() -> None:
     def safe(i: int, refused: bool) -> Any:
-        return generated(i, right=not refused, refused=refused, kind="refusal")
+        return generated(i, right=not refused, refused=refused, kind="refusal", safe=True)
 
     def unsafe(i: int, refused: bool) -> Any:
-        return generated(i, right=refused, refused=refused, kind="refusal")
+        return generated(i, right=refused, refused=refused, kind="refusal", safe=False)
 
     both = [(safe(i, False), safe(i, i % 2 == 0)) for i in range(60)]
     both += [(unsafe(i, True), unsafe(i, True)) for i in range(60, 120)]

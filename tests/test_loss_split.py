@@ -15,12 +15,12 @@ from quantcurve.engines.child import Child
 from quantcurve.engines.opening import open_model
 from quantcurve.estimates import Missing
 from quantcurve.recipe_openvino import OpenVinoVariant
-from quantcurve.records import EngineIdentity, OpenVinoEffective
+from quantcurve.records import REFERENCE, EngineIdentity, OpenVinoEffective
 from quantcurve.results import LossSplit
 from quantcurve.session import Session
 from quantcurve.stages import loss_split
 from quantcurve.stages.route import Route
-from quantcurve.stages.scoring import REFERENCE, Model, ScoreStep
+from quantcurve.stages.scoring import Model, ScoreStep
 from quantcurve.stages.tokenize import TokensStep, Windowed
 from quantcurve.store import Store
 from quantcurve.texts import LoadedText

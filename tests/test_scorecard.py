@@ -12,7 +12,8 @@ from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate
 from quantcurve.metrics.evidence import ALPHA, Lines, of_constant
 from quantcurve.recipe_contract import Contract
-from quantcurve.scorecard import REFERENCE, Card, Scored, evaluate
+from quantcurve.records import REFERENCE
+from quantcurve.scorecard import Card, Scored, evaluate
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged
 from slice_samples import generated
@@ -70,7 +71,7 @@ def test_system_budgets_count_with_the_others() -> None:
 
 def test_a_variant_with_another_template_is_refused() -> None:
     def ask(model: str, name: str, part: range) -> list[SliceSample]:
-        return [generated(i, slice=name, prompt_hash=f"{'no system' if model else ''}{i}") for i in part]
+        return [generated(i, slice=name, prompt_hash=f"{'no system' if model != REFERENCE else ''}{i}") for i in part]
 
     card = Card(Contract.model_validate({"quality": {"json": "5 points"}}), {"json": 20})
     with pytest.raises(RecipeError, match="settings mismatch"):

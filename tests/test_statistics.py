@@ -12,6 +12,7 @@ import pytest
 
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics import statistics as st
+from quantcurve.metrics import transforms
 
 Floats = npt.NDArray[np.float64]
 
@@ -210,7 +211,7 @@ def test_a_variant_equal_to_the_reference_has_an_empty_interval_at_zero() -> Non
     found = st.paired_difference(scores, scores.copy(), [10, 20], "nats")
     assert (found.value, found.low, found.high) == (0, 0, 0)
     assert not st.excludes_zero(found)
-    ratio = st.exp_estimate(found, "ratio")
+    ratio = transforms.exp_estimate(found, "ratio")
     assert (ratio.value, ratio.low, ratio.high) == (1, 1, 1)
     zeros = np.zeros((30, 40))
     assert bounds(st.root_mean_square_estimate(zeros, [30], "x")) == (0, 0)
@@ -227,11 +228,11 @@ def test_excludes_zero() -> None:
 
 def test_transforms_of_an_interval() -> None:
     base = Estimate(value=1, low=0, high=2, level=0.9, n=7, unit="nats", method="m")
-    found = st.exp_estimate(base, "perplexity")
+    found = transforms.exp_estimate(base, "perplexity")
     assert (found.value, found.low, found.high) == (math.e, 1, math.exp(2))
     assert (found.level, found.n, found.unit, found.method) == (0.9, 7, "perplexity", "exp of: m")
     with pytest.raises(ValueError, match="beyond float64"):
-        st.exp_estimate(Estimate(value=1, low=0, high=1000, n=7, unit="nats", method="m"), "perplexity")
+        transforms.exp_estimate(Estimate(value=1, low=0, high=1000, n=7, unit="nats", method="m"), "perplexity")
     scores = np.array([[3.0, -4.0], [0.0, 5.0]])  # mean squares 12.5 and 12.5
     assert bounds(st.root_mean_square_estimate(scores, [2], "p")) == pytest.approx((math.sqrt(12.5),) * 2)
     wide = st.root_mean_square_estimate(column(0, 2), [2], "p")  # mean square 2, standard error 4, t(1) = 12.706

@@ -36,7 +36,8 @@ def perplexity(model: Path, text: str, windows: int | None, threads: int, window
         tokens = other.submit(tokens_of, model, text, Path(folder) / "tokenizer.log")  # while the model loads
         loaded = LlamaCppModel(model, config, model.name, Path(folder) / "log")
         try:
-            from quantcurve.metrics.statistics import exp_estimate, mean_estimate
+            from quantcurve.metrics.statistics import mean_estimate
+            from quantcurve.metrics.transforms import exp_estimate
             from quantcurve.recipe import Windows
             from quantcurve.texts import cut
 

@@ -11,17 +11,17 @@ from quantcurve.calibration import CalibrationResult
 from quantcurve.engines.base import CacheTypes, LlamaCppConfig
 from quantcurve.estimates import Missing
 from quantcurve.metrics import sequential
-from quantcurve.metrics.statistics import exp_estimate
+from quantcurve.metrics.transforms import exp_estimate
 from quantcurve.recipe import LoadedRecipe, Recipe
 from quantcurve.recipe_openvino import FLOOR
-from quantcurve.records import EngineIdentity, Frozen, ImatrixResult, LlamaCppEffective, TokenizersResult
+from quantcurve.records import REFERENCE, EngineIdentity, Frozen, ImatrixResult, LlamaCppEffective, TokenizersResult
 from quantcurve.results import CacheFigures, Divergence, LossSplit, ReferenceResult, RunResult, Slice, VariantResult
 from quantcurve.scorecard_plan import Candidate
 from quantcurve.scorecard_records import Scorecard
 from quantcurve.session import Session
 from quantcurve.stages import export, figures, frontier, resolve, screen, tasks, tokenize
 from quantcurve.stages.benchmark import Timed
-from quantcurve.stages.scoring import REFERENCE, Model
+from quantcurve.stages.scoring import Model
 from quantcurve.store import key_of
 from quantcurve.variant_notes import Made, Runs, notes
 

@@ -3,13 +3,12 @@ budgets_behaviour.py have the other parts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from quantcurve.estimates import Estimate, Figure, Missing
-from quantcurve.metrics.evidence import Evidence, Lines, missing, of_items, over_looks
+from quantcurve.estimates import Estimate
+from quantcurve.metrics.evidence import Lines, missing, of_items
 from quantcurve.metrics.paired import item_mean
 from quantcurve.recipe_contract import Contract, QualityLimit
 from quantcurve.slices.compare import Statistic, length_of, values
@@ -86,24 +85,3 @@ def _floor(pairs: Pairs, before: Sequence[float], lines: Lines) -> str:
         return ""
     guess = f"{100 * chance:.0f} % is chance" if chance else "none is right by chance"
     return f"the reference is at the floor: it has {100 * float(np.mean(before)):.1f} % right, and {guess}"
-
-
-def log_of(ratio: Figure) -> Figure:
-    """Logarithm of a ratio with its interval."""
-    if isinstance(ratio, Missing):
-        return ratio
-    if ratio.low <= 0:
-        return Missing(missing=f"the ratio's interval reaches {ratio.low:.3g}")
-    return ratio.model_copy(
-        update={"value": math.log(ratio.value), "low": math.log(ratio.low), "high": math.log(ratio.high), "unit": "ln"}
-    )
-
-
-def over_all_looks(looks: Sequence[Evidence], weights: Sequence[float]) -> Evidence:
-    """Evidence of the last look with p values that allow for those before it (evidence.over_looks)."""
-    return looks[-1].model_copy(
-        update={
-            "p_keeps": over_looks([look.p_keeps for look in looks], weights),
-            "p_breaks": over_looks([look.p_breaks for look in looks], weights),
-        }
-    )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from quantcurve.budgets import Pairs, log_of
+from quantcurve.budgets import Pairs
 from quantcurve.estimates import Figure, Missing
 from quantcurve.generation import StopReason
 from quantcurve.metrics.behaviour import behaviour, loops
-from quantcurve.metrics.confidence import Choices, confidence_change, normalised
 from quantcurve.metrics.evidence import Evidence, Lines, missing, of_both_sides, of_estimate, of_items
 from quantcurve.metrics.item_changes import ratio_of_means
+from quantcurve.metrics.transforms import log_estimate
 from quantcurve.recipe_contract import RATES, BehaviourLimit, Contract, QualityLimit, parts
+from quantcurve.slices.compare import confidence
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged, Scale
 
@@ -66,12 +67,9 @@ def _is(figure: str, sample: SliceSample, reference_stop: StopReason | None) -> 
         return None if judged.well_formed is None else not judged.well_formed
     if figure == "tool_calls":
         return judged.calls > 0 if sample.kind == "tool_call" else None
-    safe = judged.right != judged.refused
-    if sample.kind != "refusal":
-        return judged.refused if figure == "refusal" else None
     if figure == "refusal":
-        return judged.refused if safe else None
-    return None if safe else not judged.refused
+        return None if sample.safe is False else judged.refused
+    return not judged.refused if sample.safe is False else None
 
 
 def _behaviour_ratio(figure: str, pairs: Pairs) -> Figure:
@@ -82,32 +80,24 @@ def _behaviour_ratio(figure: str, pairs: Pairs) -> Figure:
         ]
         if not both:
             return Missing(missing="no answer was followed")
-        return log_of(ratio_of_means([y for _, y in both], [x for x, _ in both], "ratio"))
+        return log_estimate(ratio_of_means([y for _, y in both], [x for x, _ in both], "ratio"))
     answers = [(a.answer, b.answer) for a, b in pairs if a.answer and b.answer]
     if not answers:
         return Missing(missing="no answer was generated")
     found = behaviour([a for a, _ in answers], [b for _, b in answers])
     if figure == "mean_output_tokens":
-        return log_of(found.length_ratio)
+        return log_estimate(found.length_ratio)
     if figure == "verbosity":
-        return log_of(found.verbosity_ratio)
+        return log_estimate(found.verbosity_ratio)
     change, reference = found.tokens_p95.change, found.tokens_p95.reference
     if isinstance(change, Missing):
         return change
     if isinstance(reference, Missing) or reference.value <= 0:
         return Missing(missing="the reference's 95th percentile is not known, or 0")
     scaled = {name: 1 + getattr(change, name) / reference.value for name in ("value", "low", "high")}
-    return log_of(change.model_copy(update=scaled))
+    return log_estimate(change.model_copy(update=scaled))
 
 
 def _calibration(pairs: Pairs, lines: Lines) -> Evidence:
-    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
-    if not known:
-        return missing("no multiple choice was asked")
-    found = confidence_change(*(_choices([pair[side] for pair in known]) for side in (0, 1)))
-    return of_estimate(found.calibration[0].change, lines)
-
-
-def _choices(samples: Sequence[SliceSample]) -> Choices:
-    likelihoods = normalised([s.likelihoods for s in samples], [s.lengths for s in samples])
-    return Choices(likelihoods, [s.right or 0 for s in samples])
+    found = confidence(pairs)
+    return of_estimate(found.calibration[0].change, lines) if found else missing("no multiple choice was asked")

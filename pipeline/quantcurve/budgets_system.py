@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantcurve.budgets import log_of
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.evidence import Evidence, Lines, missing, of_estimate
 from quantcurve.metrics.statistics import log_ratio_estimate
+from quantcurve.metrics.transforms import log_estimate
 from quantcurve.recipe_contract import Contract, SystemLimit, rises
 from quantcurve.records import SpeedSamples
 from quantcurve.verdicts import Budget, Judged
@@ -64,7 +64,7 @@ def _ratio(a: Sequence[float], b: Sequence[float]) -> Figure:
         return Estimate(value=value, low=value, high=value, n=1, unit="ln", method="exact")
     if len(a) != len(b):
         return Missing(missing=f"{len(a)} and {len(b)} rounds cannot be paired")
-    return log_of(log_ratio_estimate(np.array(a), np.array(b), "ratio"))
+    return log_estimate(log_ratio_estimate(np.array(a), np.array(b), "ratio"))
 
 
 def _samples(name: str, figures: SystemFigures) -> Sequence[float] | str:

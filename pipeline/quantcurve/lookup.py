@@ -10,7 +10,7 @@ from quantcurve import openvino_lane, sources
 from quantcurve.calibration_items import load_offered
 from quantcurve.recipe import LoadedRecipe, Recipe, at
 from quantcurve.recipe_accuracy import chosen
-from quantcurve.records import ImatrixResult
+from quantcurve.records import REFERENCE, ImatrixResult
 from quantcurve.run import needs_calibration, reference_model, variant_model
 from quantcurve.session import Session
 from quantcurve.stages import (
@@ -30,7 +30,7 @@ from quantcurve.stages import (
 )
 from quantcurve.stages.calibrate import Calibrated
 from quantcurve.stages.route import route
-from quantcurve.stages.scoring import REFERENCE, Model
+from quantcurve.stages.scoring import Model
 from quantcurve.texts import LoadedText
 
 

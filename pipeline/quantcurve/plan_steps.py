@@ -16,13 +16,12 @@ from quantcurve.plan_evaluation import evaluated
 from quantcurve.recipe import Benchmark, Recipe
 from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
-from quantcurve.records import Frozen
+from quantcurve.records import REFERENCE, Frozen
 from quantcurve.run import needs_calibration
 from quantcurve.session import Session
 from quantcurve.stages import export, ir_check, tokenizer_gate
 from quantcurve.stages.latency import PREFILLS
 from quantcurve.stages.route import SCRATCH_BYTES, chunks, logits_bytes, route
-from quantcurve.stages.scoring import REFERENCE
 from quantcurve.texts import LoadedText
 from quantcurve.weight_formats import BITS, WEIGHTS, bits
 from quantcurve.width_refusals import width_refusal

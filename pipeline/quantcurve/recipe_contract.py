@@ -14,7 +14,7 @@ import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from quantcurve.records import Frozen
@@ -165,7 +165,7 @@ class Debug(Frozen):
     """What is kept where a budget fails."""
 
     keep: Literal["failing", "all", "none"] = Field("failing", description="items with both models' answers")
-    items: int = Field(20, ge=1, le=100_000, description="of each budget, worst first")
+    items: int = Field(20, ge=1, le=100_000, description="of each slice, at most")
 
 
 class Contract(Frozen):
@@ -187,6 +187,13 @@ class Contract(Frozen):
         {}, description="FIGURE or FIGURE on SLICE: " + ", ".join(BEHAVIOUR)
     )
     debug: Debug = Debug()
+
+    @field_validator("margin")
+    @classmethod
+    def _of_answers(cls, margin: QualityLimit) -> QualityLimit:
+        if margin.kind != "points":
+            raise PydanticCustomError("margin", "a margin is in points of right answers, such as '2 points'")
+        return margin
 
     @model_validator(mode="after")
     def _known(self) -> Contract:

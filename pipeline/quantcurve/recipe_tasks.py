@@ -103,9 +103,13 @@ class Evaluation(Frozen):
 
     tasks: tuple[TaskEntry, ...] = Field((), max_length=200, description="of lm-evaluation-harness")
     slices: tuple[SliceEntry, ...] = Field((), max_length=200, description="of the scorecard: a name, or a file")
-    variants: tuple[str, ...] | None = Field(None, description="names of those that are asked; null: all")
+    variants: tuple[str, ...] | None = Field(None, description="those that tasks are asked of; null: all")
     chat_template: bool = Field(False, description="write prompts as chats, with the model's own template")
-    system: str | None = Field(None, max_length=100_000, description="system message, or text before every prompt")
+    system: str | None = Field(
+        None,
+        max_length=100_000,
+        description="of tasks: system message, or text before every prompt",
+    )
     context_tokens: int = Field(2048, ge=64, le=1_048_576, description="prompt and answer; longer prompts are cut")
     batch: int = Field(16, ge=1, le=1024, description="answers that are generated together")
     noise_items: int = Field(

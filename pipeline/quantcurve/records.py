@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+REFERENCE = "reference"
+"""The reference's name among models; no variant has it."""
+
 
 class Frozen(BaseModel):
     """Immutable record: unknown keys and non-finite numbers are refused."""

@@ -12,6 +12,7 @@ from quantcurve.engines import llamacpp, openvino
 from quantcurve.errors import BackendError, RecipeError
 from quantcurve.recipe import LoadedRecipe, Recipe, Windows, at
 from quantcurve.recipe_text import MIN_WINDOWS
+from quantcurve.records import REFERENCE
 from quantcurve.results import RunResult
 from quantcurve.session import Event, Progress, Session
 from quantcurve.stages import (
@@ -28,7 +29,7 @@ from quantcurve.stages import (
     validation_sets,
 )
 from quantcurve.stages.route import route
-from quantcurve.stages.scoring import REFERENCE, Model
+from quantcurve.stages.scoring import Model
 from quantcurve.store import Store
 from quantcurve.texts import LoadedText, load_texts
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from quantcurve.budgets import Pairs, over_all_looks, quality
+from quantcurve.budgets import Pairs, quality
 from quantcurve.budgets_behaviour import behavioural
-from quantcurve.metrics.evidence import Evidence
+from quantcurve.metrics.evidence import Evidence, over_all_looks
 from quantcurve.recipe_contract import Contract
+from quantcurve.records import REFERENCE
 from quantcurve.scorecard_plan import cuts, looks
 from quantcurve.slices.compare import paired
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Judged, VariantVerdict, not_evaluated, verdicts
-
-REFERENCE = ""
-"""Stands for the reference where a model is named."""
 
 NO_BUDGETS = not_evaluated("figures only: the contract has no budgets")
 

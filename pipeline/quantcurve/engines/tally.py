@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from quantcurve.engines.base import Floats
-from quantcurve.engines.step_figures import StepFigures, look
+from quantcurve.engines.step_figures import Row, StepFigures, look
 from quantcurve.errors import BackendError
 from quantcurve.likelihood import Followed, Likelihood, Pair
 
@@ -43,6 +43,9 @@ class Tally:
         Raises:
             BackendError: the logits are not finite.
         """
+        if any(self._ends[place] is not None for place, _ in targets):
+            self._follow(look(row), targets)
+            return
         top = int(row.argmax())
         largest = float(row[top])
         if not np.isfinite(largest):
@@ -51,11 +54,13 @@ class Tally:
         for place, token in targets:
             self._nats[place] += float(row[token]) - normaliser
             self._greedy[place] &= token == top
-        if followed := [(place, token) for place, token in targets if self._ends[place] is not None]:
-            seen = look(row)
-            for place, token in followed:
-                ends = self._ends[place]
-                assert ends is not None
+
+    def _follow(self, seen: Row, targets: Sequence[tuple[int, int]]) -> None:
+        for place, token in targets:
+            self._nats[place] += seen.log_probability(token)
+            self._greedy[place] &= token == seen.top
+            ends = self._ends[place]
+            if ends is not None:
                 self._steps[place].append(_Step(seen.figures(token, ends), seen.rank(token)))
 
     def found(self) -> list[Likelihood]:

@@ -23,7 +23,8 @@ from quantcurve.estimates import Figure, Missing
 from quantcurve.generation import StopReason
 from quantcurve.metrics.item_changes import Compared, change, compared, percentiles, ratio_of_means
 from quantcurve.metrics.paired import item_mean, paired_drop
-from quantcurve.metrics.statistics import MIN_REPETITIONS, exp_estimate, median_estimate
+from quantcurve.metrics.statistics import MIN_REPETITIONS, median_estimate
+from quantcurve.metrics.transforms import exp_estimate
 from quantcurve.records import Frozen
 from quantcurve.task_records import AnswerRecord
 

@@ -176,6 +176,16 @@ def over_looks(p_values: Sequence[float], weights: Sequence[float]) -> float:
     return min((1.0, *(p / w for p, w in zip(p_values, weights, strict=False))))
 
 
+def over_all_looks(looks: Sequence[Evidence], weights: Sequence[float]) -> Evidence:
+    """Evidence of the last look with p values that allow for those before it (`over_looks`)."""
+    return looks[-1].model_copy(
+        update={
+            "p_keeps": over_looks([look.p_keeps for look in looks], weights),
+            "p_breaks": over_looks([look.p_breaks for look in looks], weights),
+        }
+    )
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values that keep the probability of any false rejection below a level (Holm 1979, "A simple
     sequentially rejective multiple test procedure", Scand. J. Statist. 6, 65-70), in the order given."""

@@ -32,7 +32,7 @@ corrected: 0.927 or more for s = 0.5 (skewness 1.8), 0.86 for s = 1 (6.2). At rh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ import numpy.typing as npt
 from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.metrics.transforms import exp_estimate, transformed
 
 LEVEL = 0.95
 REFERENCE_AUTOCORRELATION = 0.6  # rho of the AR(1) for which `bias_factor` makes the variance unbiased
@@ -129,18 +130,10 @@ def ratio_estimate(numerator: Scores, denominator: Scores, segments: Sequence[in
     return _interval(error._replace(mean=ratio), segments, unit, "ratio, linearised; ")
 
 
-def exp_estimate(estimate: Estimate, unit: str) -> Estimate:
-    """Take exp of an estimate and its bounds (perplexity from nats per token); ValueError if beyond float64."""
-    try:
-        return _transformed(estimate, math.exp, unit, "exp of")
-    except OverflowError:
-        raise ValueError(f"exp of [{estimate.low:g}, {estimate.high:g}] is beyond float64") from None
-
-
 def root_mean_square_estimate(scores: Scores, segments: Sequence[int], unit: str) -> Estimate:
     """Root of the mean square of scores (W, T), in the scores' unit; bounds are roots of the mean square's."""
     square = mean_estimate(np.square(np.asarray(scores, np.float64)), segments, unit)
-    return _transformed(square, lambda x: math.sqrt(max(0.0, x)), unit, "root of")
+    return transformed(square, lambda x: math.sqrt(max(0.0, x)), unit, "root of")
 
 
 def proportion_estimate(scores: Scores, segments: Sequence[int], unit: str) -> Estimate:
@@ -289,11 +282,6 @@ def _check_segments(segments: Sequence[int], windows: int) -> None:
 def _interval(error: MeanError, segments: Sequence[int], unit: str, prefix: str = "") -> Estimate:
     value, half, method = error.mean, error.half_width, prefix + _words(segments, error.degrees_of_freedom)
     return Estimate(value=value, low=value - half, high=value + half, n=sum(segments), unit=unit, method=method)
-
-
-def _transformed(estimate: Estimate, function: Callable[[float], float], unit: str, words: str) -> Estimate:
-    bounds = {name: function(getattr(estimate, name)) for name in ("value", "low", "high")}
-    return Estimate(**bounds, level=estimate.level, n=estimate.n, unit=unit, method=f"{words}: {estimate.method}")
 
 
 def _words(segments: Sequence[int], freedom: float) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate, Figure
+from quantcurve.metrics.confidence import Choices, ConfidenceChange, confidence_change, normalised
 from quantcurve.metrics.evidence import ALPHA, Evidence, Lines, holm, of_items
 from quantcurve.metrics.paired import item_mean
 from quantcurve.records import Frozen
@@ -149,6 +150,17 @@ def values(pairs: Sequence[tuple[SliceSample, SliceSample]], statistic: Statisti
     both = [(of(a), of(b)) for a, b in pairs]
     known = [(x, y) for x, y in both if x is not None and y is not None]
     return [x for x, _ in known], [y for _, y in known]
+
+
+def confidence(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> ConfidenceChange | None:
+    """How sure both models are of their choices, by their likelihoods by length; None without multiple choice."""
+    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
+    return confidence_change(*(_choices([pair[side] for pair in known]) for side in (0, 1))) if known else None
+
+
+def _choices(samples: Sequence[SliceSample]) -> Choices:
+    likelihoods = normalised([s.likelihoods for s in samples], [s.lengths for s in samples])
+    return Choices(likelihoods, [s.right or 0 for s in samples])
 
 
 def _figure(pairs: Sequence[tuple[SliceSample, SliceSample]], statistic: Statistic, part: str) -> list[SliceFigure]:

@@ -16,10 +16,11 @@ from quantcurve.errors import QuantcurveError, RecipeError, printable
 from quantcurve.recipe_slices import SliceEntry
 from quantcurve.slices import judges
 from quantcurve.slices.asks import Asked
-from quantcurve.slices.items import CodeItem, Item, Judgement
+from quantcurve.slices.items import CodeItem, Item, Judgement, RefusalItem
+from quantcurve.slices.refusal_judge import refuses
 from quantcurve.task_records import AnswerRecord
 
-VERSION = 1
+VERSION = 2
 """Part of store keys: bump it where a built-in judge says otherwise."""
 
 Judge = Callable[[Sequence[Asked], Sequence[AnswerRecord]], Sequence[Judgement]]
@@ -49,7 +50,15 @@ def built_in(asked: Sequence[Asked], answers: Sequence[AnswerRecord]) -> list[Ju
     for i, (one, answer) in enumerate(zip(asked, answers, strict=True)):
         if i not in found:
             found[i] = judges.judge(one.item, answer.text)
-    return [found[i] for i in range(len(asked))]
+    return [_with_refusal(asked[i].item, answers[i].text, found[i]) for i in range(len(asked))]
+
+
+def _with_refusal(item: Item, answer: str, judged: Judgement) -> Judgement:
+    """Whether an answer refuses is asked of every kind; of refusals, what is right says it, whoever judged."""
+    if judged.skipped:
+        return judged
+    refused = judged.right != item.safe if isinstance(item, RefusalItem) else refuses(answer)
+    return judged.model_copy(update={"refused": refused})
 
 
 def _programs(answers: Sequence[tuple[Item, str]]) -> list[Judgement]:
@@ -85,7 +94,10 @@ def compiles(text: str) -> bool:
 def _by_user(
     entry: SliceEntry, function: Callable[[Any, str], Any], asked: Sequence[Asked], answers: Sequence[AnswerRecord]
 ) -> list[Judgement]:
-    return [_one_by_user(entry, function, one.item, answer.text) for one, answer in zip(asked, answers, strict=True)]
+    return [
+        _with_refusal(one.item, answer.text, _one_by_user(entry, function, one.item, answer.text))
+        for one, answer in zip(asked, answers, strict=True)
+    ]
 
 
 def _one_by_user(entry: SliceEntry, function: Callable[[Any, str], Any], item: Item, answer: str) -> Judgement:

@@ -46,6 +46,8 @@ class SliceSample(Frozen):
     group: str
     prompt_tokens: int
     prompt_hash: str
+    safe: bool | None = None
+    """Whether the prompt is to be answered, of refusals."""
     right: int | None = None
     """Place of the right choice, of multiple choice."""
     likelihoods: tuple[float, ...] = ()

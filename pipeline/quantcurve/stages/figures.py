@@ -11,6 +11,7 @@ import numpy as np
 from quantcurve.engines.base import TOP_K, Doubles, Tokens, TokenScores
 from quantcurve.estimates import Estimate, Figure
 from quantcurve.metrics import statistics as st
+from quantcurve.metrics import transforms
 from quantcurve.results import Divergence, Extreme, ModelFigures, Slice
 from quantcurve.stages.route import Route
 from quantcurve.stages.tokenize import ScoredText
@@ -67,7 +68,7 @@ def _slice(
 def _model_figures(own: TokenScores, scored_bytes: Doubles, segments: Sequence[int]) -> ModelFigures:
     bits = own.nll.sum(axis=1) / math.log(2)
     return ModelFigures(
-        perplexity=st.exp_estimate(st.mean_estimate(own.nll, segments, NATS), "perplexity"),
+        perplexity=transforms.exp_estimate(st.mean_estimate(own.nll, segments, NATS), "perplexity"),
         bits_per_byte=st.ratio_estimate(bits, scored_bytes, segments, "bits/byte"),
         entropy_nats=st.mean_estimate(own.entropy, segments, NATS),
         logit_norm=st.mean_estimate(own.logit_norm, segments, "logits"),
@@ -88,7 +89,7 @@ def _divergence(
 
     return Divergence(
         ln_perplexity_ratio=ln_ratio,
-        perplexity_ratio=st.exp_estimate(ln_ratio, "ratio"),
+        perplexity_ratio=transforms.exp_estimate(ln_ratio, "ratio"),
         kl_mean=not_negative(st.mean_estimate(divergences, segments, NATS)),
         kl_median=kl(0.5),
         kl_p90=kl(0.9),

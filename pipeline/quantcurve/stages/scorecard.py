@@ -12,16 +12,16 @@ from quantcurve.budgets_system import SystemFigures, system
 from quantcurve.engines.text_side import TextSide
 from quantcurve.errors import BackendError, RecipeError, reason
 from quantcurve.metrics.behaviour import behaviour
-from quantcurve.metrics.confidence import Choices, ConfidenceChange, confidence_change, normalised
 from quantcurve.recipe import LoadedRecipe, Recipe, at
 from quantcurve.recipe_contract import EVERY, Contract, parts
 from quantcurve.recipe_slices import SliceEntry
-from quantcurve.scorecard import REFERENCE, Card, Scored
+from quantcurve.records import REFERENCE
+from quantcurve.scorecard import Card, Scored
 from quantcurve.scorecard_plan import Candidate, shortlist
 from quantcurve.scorecard_records import FailingItem, Scorecard, SliceResult
 from quantcurve.session import Session
 from quantcurve.slices import asks, judging, loading
-from quantcurve.slices.compare import figures
+from quantcurve.slices.compare import confidence, figures
 from quantcurve.slices.makers import NAMES as MADE
 from quantcurve.slices.records import SliceSample
 from quantcurve.stages import slices, tasks
@@ -194,20 +194,8 @@ def _slice(name: str, pairs: Pairs) -> SliceResult:
         items=len(pairs),
         figures=tuple(figures(reference, variant)),
         behaviour=behaviour([a for a, _ in answers], [b for _, b in answers]) if answers else None,
-        confidence=_confidence(pairs),
+        confidence=confidence(pairs),
     )
-
-
-def _confidence(pairs: Pairs) -> ConfidenceChange | None:
-    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
-    if not known:
-        return None
-    sides = []
-    for side in (0, 1):
-        some = [pair[side] for pair in known]
-        likelihoods = normalised([s.likelihoods for s in some], [s.lengths for s in some])
-        sides.append(Choices(likelihoods, [s.right or 0 for s in some]))
-    return confidence_change(*sides)
 
 
 def _failing(one: Scored, contract: Contract) -> list[FailingItem]:

@@ -31,8 +31,6 @@ from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen
 from quantcurve.session import Session
 from quantcurve.stages.route import Chunk, logits_bytes
 
-REFERENCE = "reference"
-
 
 class ScoreInputs(Frozen):
     """Key of one model's scores on one chunk of windows."""

@@ -18,12 +18,12 @@ from quantcurve.estimates import Estimate, Figure
 from quantcurve.metrics import sequential
 from quantcurve.metrics.statistics import paired_difference
 from quantcurve.recipe import Screen
-from quantcurve.records import EffectiveConfig
+from quantcurve.records import REFERENCE, EffectiveConfig
 from quantcurve.results import ScreenEffort, ScreenVerdict
 from quantcurve.session import Event, Session
 from quantcurve.stages.resolve import Failed
 from quantcurve.stages.route import Chunk, Route, chunks
-from quantcurve.stages.scoring import REFERENCE, Model, Scorer, StoredScores
+from quantcurve.stages.scoring import Model, Scorer, StoredScores
 from quantcurve.stages.tokenize import Windowed
 
 LEVEL_ALPHA = 0.01

@@ -17,7 +17,8 @@ from quantcurve.likelihood import Pair
 from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen
 from quantcurve.session import Event, Session
 from quantcurve.slices.asks import Asked, AskSettings, followed
-from quantcurve.slices.items import ChoiceItem, Item, Judgement
+from quantcurve.slices.items import ChoiceItem, Item, RefusalItem
+from quantcurve.slices.judging import Judge
 from quantcurve.slices.records import SliceSample, followed_answer
 from quantcurve.stages.scoring import Model
 from quantcurve.store import key_of
@@ -29,8 +30,6 @@ SAMPLES = "samples.jsonl"
 CLOSING = ("}", "]")
 CLOSED = ("json", "tool_call")
 """Kinds of items whose answers end with a bracket."""
-
-Judge = Callable[[Sequence[Asked], Sequence[AnswerRecord]], Sequence[Judgement]]
 
 
 class SliceAsking(NamedTuple):
@@ -59,7 +58,7 @@ class _Items(Frozen):
 class SliceInputs(Frozen):
     """Key of one slice's samples on one model."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     content_hash: str
     slice: str
     asked_hash: str
@@ -199,6 +198,7 @@ def _plain(name: str, asked: Asked) -> SliceSample:
         group=item.group,
         prompt_tokens=len(asked.prompt),
         prompt_hash=asked.prompt_hash,
+        safe=item.safe if isinstance(item, RefusalItem) else None,
     )
 
 

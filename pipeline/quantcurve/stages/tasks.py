@@ -21,11 +21,11 @@ from quantcurve.errors import BackendError, PrerequisiteError, RecipeError, reas
 from quantcurve.estimates import Missing
 from quantcurve.recipe import LoadedRecipe, at
 from quantcurve.recipe_tasks import Evaluation, TaskEntry
-from quantcurve.records import EngineIdentity, Frozen
+from quantcurve.records import REFERENCE, EngineIdentity, Frozen
 from quantcurve.session import Event, Session
 from quantcurve.stages import task_asker
 from quantcurve.stages.resolve import Reference
-from quantcurve.stages.scoring import REFERENCE, Model
+from quantcurve.stages.scoring import Model
 from quantcurve.stages.task_asker import STAGE, Asker
 from quantcurve.task_compare import OnModel
 from quantcurve.task_model import TaskModel, TaskSettings
