@@ -121,3 +121,31 @@ def test_copies_are_rarely_found_and_planted_losses_are_by_name() -> None:
     found = findings({"bad": figures(closed, damaged), "good": figures(base, base)})
     assert [(f.variant, f.figure.slice, f.figure.statistic) for f in found] == [("bad", "json", "close_first")]
     assert findings({}) == []
+
+
+def tokens_of(rng: np.random.Generator) -> list[list[float]]:
+    """Logits of three tokens of each of four choices, over a vocabulary of 30; the first is each choice's."""
+    return rng.normal(0, 3, (4, 3, 30)).tolist()
+
+
+def summed(logits: list[list[float]], scale: float) -> tuple[float, ...]:
+    x = scale * np.array(logits)
+    return tuple(float(v) for v in (x[..., 0] - np.log(np.exp(x).sum(-1))).sum(-1))
+
+
+def test_logits_that_are_only_larger_are_named_by_certainty_alone() -> None:
+    rng = np.random.default_rng(3)
+    logits = [tokens_of(rng) for _ in range(300)]
+    reference = [choice(i, summed(x, 1.0), lengths=(9, 9, 9, 9), right=i % 4) for i, x in enumerate(logits)]  # type: ignore[arg-type]
+    surer = [choice(i, summed(x, 1.15), lengths=(9, 9, 9, 9), right=i % 4) for i, x in enumerate(logits)]  # type: ignore[arg-type]
+    by_name = by_statistic(reference, surer)
+    assert by_name["right_choice_likelihood", ""].evidence.p_breaks < 1e-6, "it does fall"
+    assert {f.figure.statistic for f in findings({"surer": figures(reference, surer)})} == {"choice_entropy"}
+
+
+def test_a_right_choice_that_is_less_likely_among_the_choices_is_named_as_such() -> None:
+    rng = np.random.default_rng(4)
+    reference = [choice(i, tuple(rng.normal(-9, 3, 4)), lengths=(9, 9, 9, 9)) for i in range(300)]
+    worse = [s.model_copy(update={"likelihoods": (s.likelihoods[0] - 0.5, *s.likelihoods[1:])}) for s in reference]
+    found = findings({"worse": figures(reference, worse)})
+    assert "right_choice_share" in {f.figure.statistic for f in found}

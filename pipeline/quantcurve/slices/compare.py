@@ -15,7 +15,14 @@ import numpy as np
 
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate, Figure
-from quantcurve.metrics.confidence import Choices, ConfidenceChange, confidence_change, normalised
+from quantcurve.metrics.confidence import (
+    Choices,
+    ConfidenceChange,
+    confidence_change,
+    item_confidence,
+    normalised,
+    temperature,
+)
 from quantcurve.metrics.evidence import ALPHA, Evidence, Lines, holm, of_items
 from quantcurve.metrics.paired import item_mean
 from quantcurve.records import Frozen
@@ -24,6 +31,7 @@ from quantcurve.slices.records import FollowedAnswer, SliceSample
 Statistic = Literal[
     "right",
     "right_choice_likelihood",
+    "right_choice_share",
     "well_formed",
     "answer_likelihood",
     "stop_likelihood",
@@ -36,6 +44,7 @@ Statistic = Literal[
 NAMES: dict[Statistic, str] = {
     "right": "right answers",
     "right_choice_likelihood": "log-likelihood of the right choice",
+    "right_choice_share": "log-probability of the right choice among its choices, certainty apart",
     "well_formed": "well-formed answers",
     "answer_likelihood": "log-likelihood of the reference's answer",
     "stop_likelihood": "log-probability of the end where the reference ended",
@@ -47,6 +56,9 @@ NAMES: dict[Statistic, str] = {
 }
 TWO_SIDED: tuple[Statistic, ...] = ("entropy", "choice_entropy")
 """A change either way is one: a surer model is another model."""
+CERTAINTY: tuple[Statistic, ...] = ("right_choice_likelihood",)
+"""Falls where a model is only surer than the reference, which the entropies say by name; no finding by itself, since
+`right_choice_share` has what is left of it at the reference's certainty."""
 LENGTHS = (256, 1024, 4096)
 """Prompts are told apart by these numbers of tokens."""
 EXACT = Lines(0.0, 0.0)
@@ -80,7 +92,8 @@ class _Kind(NamedTuple):
     """How a statistic is read from a sample."""
 
     unit: str
-    of: Callable[[SliceSample], float | None]
+    of: Callable[[SliceSample], float | None] | None
+    """None: it is made of all pairs together (`_shares`)."""
 
 
 def figures(reference: Sequence[SliceSample], variant: Sequence[SliceSample]) -> list[SliceFigure]:
@@ -127,7 +140,7 @@ def findings(by_variant: Mapping[str, Iterable[SliceFigure]], alpha: float = ALP
         by_variant: figures of every variant.
         alpha: probability of any wrong finding.
     """
-    every = [(name, figure) for name, some in by_variant.items() for figure in some]
+    every = [(n, figure) for n, some in by_variant.items() for figure in some if figure.statistic not in CERTAINTY]
     adjusted = holm([figure.evidence.p_breaks for _, figure in every]) if every else []
     found = [
         Finding(variant=name, figure=figure, p=p, sentence=sentence(figure))
@@ -147,6 +160,8 @@ def sentence(figure: SliceFigure) -> str:
 def values(pairs: Sequence[tuple[SliceSample, SliceSample]], statistic: Statistic) -> tuple[list[float], list[float]]:
     """Of the items that have the statistic on both models: the reference's and the variant's."""
     of = _KINDS[statistic].of
+    if of is None:
+        return _shares(pairs)
     both = [(of(a), of(b)) for a, b in pairs]
     known = [(x, y) for x, y in both if x is not None and y is not None]
     return [x for x, _ in known], [y for _, y in known]
@@ -156,6 +171,20 @@ def confidence(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> ConfidenceCh
     """How sure both models are of their choices, by their likelihoods by length; None without multiple choice."""
     known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
     return confidence_change(*(_choices([pair[side] for pair in known]) for side in (0, 1))) if known else None
+
+
+def _shares(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[list[float], list[float]]:
+    """Log-probability of each right choice among its item's choices, the variant's likelihoods divided by the
+    temperature that brings it closest to the reference (confidence.py): a model that is only surer loses nothing."""
+    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
+    if not known:
+        return [], []
+    before, after = (_choices([pair[side] for pair in known]) for side in (0, 1))
+    found = temperature(before.log_likelihoods, after.log_likelihoods)
+    at = found.value if isinstance(found, Estimate) else 1.0
+    scaled = after._replace(log_likelihoods=[np.asarray(x) / at for x in after.log_likelihoods])
+    first, second = (-item_confidence(one).negative_log_likelihood for one in (before, scaled))
+    return first.tolist(), second.tolist()
 
 
 def _choices(samples: Sequence[SliceSample]) -> Choices:
@@ -242,6 +271,7 @@ def _of_followed(read: Callable[[FollowedAnswer], float | None]) -> Callable[[Sl
 _KINDS: dict[Statistic, _Kind] = {
     "right": _Kind("share", _right),
     "right_choice_likelihood": _Kind("nats", _right_choice),
+    "right_choice_share": _Kind("nats", None),
     "well_formed": _Kind("share", _well_formed),
     "answer_likelihood": _Kind("nats per token", _of_followed(lambda f: f.nats_per_token)),
     "stop_likelihood": _Kind("nats", _of_followed(lambda f: f.stop_log_probability)),
