@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,7 @@ from quantcurve.estimates import Estimate
 from quantcurve.metrics.evidence import ALPHA, Lines, of_constant
 from quantcurve.recipe_contract import Contract
 from quantcurve.records import REFERENCE
-from quantcurve.scorecard import Card, Scored, evaluate
-from quantcurve.slices.records import SliceSample
+from quantcurve.scorecard import Answered, Card, Scored, evaluate
 from quantcurve.verdicts import Budget, Judged
 from slice_samples import generated
 
@@ -22,13 +21,14 @@ from slice_samples import generated
 class Models:
     """Answers of made-up models: right by name and item; counts what was asked."""
 
-    def __init__(self, right: Callable[[str, int], bool], **more: Any) -> None:
-        self.right, self.more = right, more
+    def __init__(self, right: Callable[[str, int], bool], item_s: float = 0.0, **more: Any) -> None:
+        self.right, self.item_s, self.more = right, item_s, more
         self.asked: dict[str, int] = {}
 
-    def __call__(self, model: str, name: str, part: range) -> Sequence[SliceSample]:
+    def __call__(self, model: str, name: str, part: range) -> Answered:
         self.asked[model] = self.asked.get(model, 0) + len(part)
-        return [generated(i, right=self.right(model, i), slice=name, **self.more) for i in part]
+        samples = [generated(i, right=self.right(model, i), slice=name, **self.more) for i in part]
+        return Answered(samples, self.item_s * len(part))
 
 
 def none(name: str) -> list[Judged]:
@@ -58,6 +58,15 @@ def test_quick_mode_looks_once_and_tells_how_many_items_would_decide() -> None:
     assert "more items would decide" in found.sentence
 
 
+@pytest.mark.parametrize(("item_s", "asked"), [(7.0, 48), (8.0, 36), (11.0, 24), (20.0, 12), (300.0, 12)])
+def test_quick_mode_ends_with_its_six_minutes(item_s: float, asked: int) -> None:
+    models = Models(lambda model, i: True, item_s)
+    found = scored({"mode": "quick", "quality": {"json": "1 point"}}, 48, ["one", "two"], models)
+    assert models.asked == {REFERENCE: asked, "one": asked, "two": asked}
+    assert {name: len(one.pairs["json"]) for name, one in found.items()} == {"one": asked, "two": asked}
+    assert all(one.verdict.budgets for one in found.values()), "it is judged by what there is"
+
+
 def test_system_budgets_count_with_the_others() -> None:
     def system(name: str) -> list[Judged]:
         size = Estimate(value=-0.1, low=-0.1, high=-0.1, n=1, unit="ln", method="exact")
@@ -70,8 +79,9 @@ def test_system_budgets_count_with_the_others() -> None:
 
 
 def test_a_variant_with_another_template_is_refused() -> None:
-    def ask(model: str, name: str, part: range) -> list[SliceSample]:
-        return [generated(i, slice=name, prompt_hash=f"{'no system' if model != REFERENCE else ''}{i}") for i in part]
+    def ask(model: str, name: str, part: range) -> Answered:
+        system = "" if model == REFERENCE else "no system"
+        return Answered([generated(i, slice=name, prompt_hash=f"{system}{i}") for i in part], 1.0)
 
     card = Card(Contract.model_validate({"quality": {"json": "5 points"}}), {"json": 20})
     with pytest.raises(RecipeError, match="settings mismatch"):
@@ -86,8 +96,8 @@ def test_slices_without_budgets_are_asked_in_full() -> None:
 
 
 def test_a_language_that_comes_late_has_its_own_budget() -> None:
-    def ask(model: str, name: str, part: range) -> list[SliceSample]:
-        return [generated(i, slice=name, language="de" if i >= 150 else "en") for i in part]
+    def ask(model: str, name: str, part: range) -> Answered:
+        return Answered([generated(i, slice=name, language="de" if i >= 150 else "en") for i in part], 1.0)
 
     card = Card(Contract.model_validate({"quality": {"every language": "30 points"}}), {"json": 300})
     found = evaluate(card, ["one"], ask, none)["one"].verdict

@@ -125,7 +125,7 @@ def test_what_was_done_before_a_death_is_kept(asking: SliceAsking, tiny_model: P
         resumed = sample(asking, model(tiny_model), SETTINGS, None, again)
     with (whole := session(tmp_path / "whole")).store.in_use():
         plainly = sample(asking, model(tiny_model), SETTINGS, None, whole)
-    assert resumed == plainly
+    assert resumed._replace(seconds=0) == plainly._replace(seconds=0)
 
 
 def test_the_closing_bracket_is_the_last_one(text: TextSide) -> None:

@@ -12,8 +12,8 @@ from quantcurve.errors import RecipeError
 from quantcurve.latency_records import DECODE_STEPS
 from quantcurve.lookup import Known
 from quantcurve.metrics import sequential
-from quantcurve.plan_evaluation import evaluated
-from quantcurve.recipe import Benchmark, Recipe
+from quantcurve.plan_evaluation import BYTES_PER_TOKEN, Planned, evaluated
+from quantcurve.recipe import Benchmark, LoadedRecipe, Recipe
 from quantcurve.recipe_gguf import GgufVariant
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import REFERENCE, Frozen
@@ -26,8 +26,6 @@ from quantcurve.texts import LoadedText
 from quantcurve.weight_formats import BITS, WEIGHTS, bits
 from quantcurve.width_refusals import width_refusal
 
-BYTES_PER_TOKEN = 3.5
-"""Of English text, where the text is not tokenised yet."""
 PREFILL_EFFICIENCY = 0.75
 """Share of a plain matrix product's speed that scoring and prefill reach."""
 TYPICAL_WINDOWS = 48
@@ -80,9 +78,10 @@ class Sizes(NamedTuple):
 
 
 def steps(
-    recipe: Recipe, texts: Sequence[LoadedText], known: Known, sizes: Sizes, rates: Rates, session: Session
+    loaded: LoadedRecipe, texts: Sequence[LoadedText], known: Known, sizes: Sizes, rates: Rates, session: Session
 ) -> Iterator[PlannedStep]:
     """All steps of a run in their order."""
+    recipe = loaded.recipe
     yield PlannedStep(
         stage="resolve",
         what=recipe.model.source,
@@ -102,8 +101,8 @@ def steps(
     yield from _screen_steps(recipe, texts, sizes, rates, known)
     yield from _cache_steps(recipe, sizes, rates)
     yield from _split_steps(recipe, sizes, rates)
-    for stage, what in evaluated(recipe, len(_compared(recipe))):
-        yield PlannedStep(stage=stage, what=what, cached=False, note="no estimate of time")
+    for planned in evaluated(loaded, len(_compared(recipe))):
+        yield _evaluation_step(planned, sizes, rates)
     if recipe.benchmark:
         yield _benchmark_step(recipe, recipe.benchmark, sizes, rates, known.timed)
         yield from _latency_steps(recipe, recipe.benchmark, sizes, rates, known)
@@ -225,6 +224,18 @@ def _window_count(recipe: Recipe, index: int, text: LoadedText, known: Known) ->
     whole = int(text.size_bytes / BYTES_PER_TOKEN / recipe.windows.tokens)
     limit = recipe.windows.limit_of(recipe.texts[index])
     return whole if limit is None else min(limit, whole)
+
+
+def _evaluation_step(planned: Planned, sizes: Sizes, rates: Rates) -> PlannedStep:
+    """Of answers as long as they may be, on models as large as the reference."""
+    if not planned.models:
+        return PlannedStep(stage=planned.stage, what=planned.what, cached=False, note="no estimate of time")
+    per_token = 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
+    step = max(sizes.reference / rates.memory_bytes_per_s, planned.batch * per_token)
+    seconds = min(planned.pass_tokens * per_token + planned.steps * step, planned.most_s)
+    return PlannedStep(
+        stage=planned.stage, what=planned.what, cached=False, seconds=planned.models * seconds, note="at most"
+    )
 
 
 def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: Sizes, rates: Rates, timed: bool) -> PlannedStep:

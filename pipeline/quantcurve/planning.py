@@ -72,7 +72,7 @@ def _plan(loaded: LoadedRecipe, where: Where) -> Plan:
     rates = measure_rates(session.threads)
     return Plan(
         name=recipe.name,
-        steps=tuple(steps(recipe, texts, known, sizes, rates, session)),
+        steps=tuple(steps(loaded, texts, known, sizes, rates, session)),
         memory_bytes=_memory_bytes(recipe, sizes),
         disk_free_bytes=machine.free_disk_bytes(session.store.folder),
         memory_available_bytes=machine.available_memory_bytes(),

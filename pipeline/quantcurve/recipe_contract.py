@@ -172,7 +172,8 @@ class Contract(Frozen):
     """Budgets, how sure a verdict must be, and how much is asked for it."""
 
     mode: Literal["quick", "full"] = Field(
-        "full", description="quick: what a few minutes allow; full: as many items as the budgets need, in three looks"
+        "full",
+        description="quick: what 6 minutes a variant allow; full: as many items as budgets need, in three looks",
     )
     shortlist: int = Field(3, ge=1, le=100, description="variants of each lane that are evaluated, from the screen")
     margin: Annotated[QualityLimit, BeforeValidator(_quality)] = Field(

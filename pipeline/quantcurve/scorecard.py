@@ -10,15 +10,28 @@ from quantcurve.budgets_behaviour import behavioural
 from quantcurve.metrics.evidence import Evidence, over_all_looks
 from quantcurve.recipe_contract import Contract
 from quantcurve.records import REFERENCE
-from quantcurve.scorecard_plan import cuts, looks
+from quantcurve.scorecard_plan import FULL_LOOKS, FULL_WEIGHTS, QUICK_ROUNDS, cuts, time_left
 from quantcurve.slices.compare import paired
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Judged, VariantVerdict, not_evaluated, verdicts
 
 NO_BUDGETS = not_evaluated("figures only: the contract has no budgets")
 
-Ask = Callable[[str, str, range], Sequence[SliceSample]]
+
+class Answered(NamedTuple):
+    """Items of a slice on one model."""
+
+    samples: Sequence[SliceSample]
+    seconds: float
+    """That they took when they were asked."""
+
+
+Ask = Callable[[str, str, range], Answered]
 """From a model's name (REFERENCE: the reference), a slice's name and places of its items to their samples."""
+
+
+System = Callable[[str], Sequence[Judged]]
+"""From a variant's name to its budgets on the system."""
 
 
 class Card(NamedTuple):
@@ -43,6 +56,7 @@ class _Open:
     def __init__(self, card: Card) -> None:
         self.pairs: dict[str, list[tuple[SliceSample, SliceSample]]] = {name: [] for name in card.items}
         self.looks: list[list[Judged]] = []
+        self.seconds = 0.0
         self.done = False
 
     def look(self, contract: Contract) -> None:
@@ -60,10 +74,9 @@ class _Open:
         return found
 
 
-def evaluate(
-    card: Card, variants: Sequence[str], ask: Ask, system: Callable[[str], Sequence[Judged]]
-) -> dict[str, Scored]:
-    """Ask the reference and the variants, and judge them after every look; a variant that is decided is not asked on.
+def evaluate(card: Card, variants: Sequence[str], ask: Ask, system: System) -> dict[str, Scored]:
+    """Ask the reference and the variants, and judge them: in full mode after every look, and a variant that is decided
+    is not asked on; in quick mode once, when all items are asked or the time is over.
 
     Args:
         card: contract and slices; without budgets all items are asked, and there is no verdict.
@@ -74,32 +87,58 @@ def evaluate(
     Raises:
         RecipeError: a variant was asked otherwise than the reference.
     """
-    plan = looks(card.contract)
-    parts = {name: cuts(items, plan.shares) for name, items in card.items.items()}
     opened = {name: _Open(card) for name in variants}
+    found = (_quick if card.contract.mode == "quick" else _full)(card, opened, ask, system)
+    return {name: Scored(found.get(name, NO_BUDGETS), one.pairs) for name, one in opened.items()}
+
+
+def _full(card: Card, opened: Mapping[str, _Open], ask: Ask, system: System) -> dict[str, VariantVerdict]:
     found: dict[str, VariantVerdict] = {}
-    for look in range(len(plan.shares)):
-        for name, some in parts.items():
-            _ask(name, some[look], opened, ask)
-        for one in opened.values():
-            if not one.done:
-                one.look(card.contract)
-        judged = {name: [*one.judged(plan.weights), *system(name)] for name, one in opened.items()}
-        found = verdicts({name: budgets for name, budgets in judged.items() if budgets})
+    for parts in _rounds(card, FULL_LOOKS):
+        _ask(parts, opened, ask)
+        found = _verdicts(card, opened, FULL_WEIGHTS, system)
         for name, verdict in found.items():
             opened[name].done = _decided(verdict)
         if all(one.done for one in opened.values()):
             break
-    return {name: Scored(found.get(name, NO_BUDGETS), one.pairs) for name, one in opened.items()}
+    return found
 
 
-def _ask(name: str, part: range, opened: Mapping[str, _Open], ask: Ask) -> None:
+def _quick(card: Card, opened: Mapping[str, _Open], ask: Ask, system: System) -> dict[str, VariantVerdict]:
+    """Rounds end by time alone, which knows nothing of the answers: one look at the end is all that there is."""
+    for number, parts in enumerate(_rounds(card, QUICK_ROUNDS), 1):
+        _ask(parts, opened, ask)
+        for one in opened.values():
+            one.done = one.done or not time_left(one.seconds, number)
+    for one in opened.values():
+        one.done = False
+    return _verdicts(card, opened, (1.0,), system)
+
+
+def _rounds(card: Card, shares: Sequence[float]) -> list[dict[str, range]]:
+    """Of each slice the items that are new, round by round."""
+    parts = {name: cuts(items, shares) for name, items in card.items.items()}
+    return [{name: some[i] for name, some in parts.items() if some[i]} for i in range(len(shares))]
+
+
+def _verdicts(
+    card: Card, opened: Mapping[str, _Open], weights: Sequence[float], system: System
+) -> dict[str, VariantVerdict]:
+    for one in opened.values():
+        if not one.done:
+            one.look(card.contract)
+    judged = {name: [*one.judged(weights), *system(name)] for name, one in opened.items()}
+    return verdicts({name: budgets for name, budgets in judged.items() if budgets})
+
+
+def _ask(parts: Mapping[str, range], opened: Mapping[str, _Open], ask: Ask) -> None:
     left = {variant: one for variant, one in opened.items() if not one.done}
-    if not part or not left:
-        return
-    reference = ask(REFERENCE, name, part)
-    for variant, one in left.items():
-        one.pairs[name] += paired(reference, ask(variant, name, part))
+    for name, part in parts.items() if left else ():
+        reference = ask(REFERENCE, name, part).samples
+        for variant, one in left.items():
+            answered = ask(variant, name, part)
+            one.pairs[name] += paired(reference, answered.samples)
+            one.seconds += answered.seconds
 
 
 def _decided(verdict: VariantVerdict) -> bool:

@@ -9,8 +9,12 @@ from typing import Literal, NamedTuple
 from quantcurve.metrics.evidence import Lines, items_needed
 from quantcurve.recipe_contract import EVERY, Contract, QualityLimit
 
-QUICK_ITEMS = 24
-"""Of a slice in quick mode: a few minutes a variant for a small model on two cores."""
+QUICK_ITEMS = 48
+"""Of a slice in quick mode, at most: as many of them as QUICK_SECONDS allow are asked."""
+QUICK_SECONDS = 360.0
+"""Of each variant in quick mode; what was asked before counts with the seconds that it took then."""
+QUICK_ROUNDS = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the items after which the time is looked at, and nothing else."""
 LEAST_ITEMS, MOST_ITEMS = 100, 2000
 """Of a slice in full mode, where its entry does not say."""
 DISCORDANT = 0.1
@@ -19,13 +23,6 @@ FULL_LOOKS = (0.25, 0.5, 1.0)
 """Shares of the items after which verdicts are looked at."""
 FULL_WEIGHTS = (0.2, 0.3, 0.5)
 """Of the looks, in Bonferroni's sum (evidence.over_looks)."""
-
-
-class Looks(NamedTuple):
-    """After which shares of the items verdicts are looked at, and what each look may cost."""
-
-    shares: tuple[float, ...]
-    weights: tuple[float, ...]
 
 
 class Candidate(NamedTuple):
@@ -40,9 +37,9 @@ class Candidate(NamedTuple):
     """By the screen."""
 
 
-def looks(contract: Contract) -> Looks:
-    """Of a contract's mode."""
-    return Looks((1.0,), (1.0,)) if contract.mode == "quick" else Looks(FULL_LOOKS, FULL_WEIGHTS)
+def time_left(seconds: float, rounds: int) -> bool:
+    """Whether one more round fits into quick mode's time, after some that took so many seconds together."""
+    return seconds * (rounds + 1) / rounds <= QUICK_SECONDS
 
 
 def items_of(contract: Contract, name: str, given: int | None, available: int | None) -> int:

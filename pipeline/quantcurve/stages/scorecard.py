@@ -16,7 +16,7 @@ from quantcurve.recipe import LoadedRecipe, Recipe, at
 from quantcurve.recipe_contract import EVERY, Contract, parts
 from quantcurve.recipe_slices import SliceEntry
 from quantcurve.records import REFERENCE
-from quantcurve.scorecard import Card, Scored
+from quantcurve.scorecard import Answered, Card, Scored
 from quantcurve.scorecard_plan import Candidate, shortlist
 from quantcurve.scorecard_records import FailingItem, Scorecard, SliceResult
 from quantcurve.session import Session
@@ -157,16 +157,17 @@ class _Asker:
         judge, version = judging.judge_of(entry, base)
         return slices.SliceAsking(entry.name, asked, settings, self._around.text, judge, version)
 
-    def ask(self, model: str, name: str, part: range) -> Sequence[SliceSample]:
+    def ask(self, model: str, name: str, part: range) -> Answered:
         """Samples of some items; those of the reference are kept, since variants are led along them."""
         whole = self._slices[name]
         asking = whole._replace(asked=[whole.asked[i] for i in part])
         if model == REFERENCE:
             found = self._sample(asking, model, None)
             self._reference[name, part] = found
-            return found.samples
+            return Answered(found.samples, found.seconds)
         try:
-            return self._sample(asking, model, self._reference[name, part]).samples
+            found = self._sample(asking, model, self._reference[name, part])
+            return Answered(found.samples, found.seconds)
         except BackendError as error:
             raise _ModelError(model, error) from error
 

@@ -6,6 +6,7 @@ model's samples of a slice are an artifact.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,7 @@ class _Items(Frozen):
 class SliceInputs(Frozen):
     """Key of one slice's samples on one model."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     content_hash: str
     slice: str
     asked_hash: str
@@ -76,6 +77,8 @@ class SliceStep(Frozen):
     items: int
     effective: EffectiveConfig | None
     """None where all answers were known from an interrupted evaluation."""
+    seconds: float
+    """That it took, without what was known."""
 
 
 class OnModel(NamedTuple):
@@ -84,6 +87,8 @@ class OnModel(NamedTuple):
     samples: tuple[SliceSample, ...]
     content_hash: str
     """Of the answers."""
+    seconds: float
+    """See SliceStep."""
 
 
 def sample(
@@ -111,10 +116,10 @@ def sample(
         reference_hash=reference.content_hash if reference else "",
         engine=session.engine_of(model.runtime),
     )
-    _, artifact = session.make(STAGE, inputs, SliceStep, partial(_made, asking, inputs, model, reference, session))
+    step, artifact = session.make(STAGE, inputs, SliceStep, partial(_made, asking, inputs, model, reference, session))
     lines = (artifact.folder / SAMPLES).read_bytes().split(b"\n")  # as bytes: answers may have U+2028 in them
     samples = tuple(SliceSample.model_validate_json(line) for line in lines if line)
-    return OnModel(samples, key_of(_Answers(answers=tuple(s.answer for s in samples))))
+    return OnModel(samples, key_of(_Answers(answers=tuple(s.answer for s in samples))), step.seconds)
 
 
 class _Answers(Frozen):
@@ -129,6 +134,7 @@ def _made(
     session: Session,
     folder: Path,
 ) -> SliceStep:
+    started = time.perf_counter()
     kept = Kept(session.store.journal(inputs))
     opened = TaskModel(model.path, inputs.model, model.name, session.log(model.name), kept)
     done, total = 0, 2 * len(asking.asked)
@@ -141,7 +147,7 @@ def _made(
     samples = _samples(asking, opened, reference, moved)
     content = "".join(one.model_dump_json() + "\n" for one in samples)
     (folder / SAMPLES).write_text(content, encoding="utf-8")
-    return SliceStep(items=len(samples), effective=opened.effective)
+    return SliceStep(items=len(samples), effective=opened.effective, seconds=time.perf_counter() - started)
 
 
 def _samples(
