@@ -95,10 +95,17 @@ def test_a_slice_that_was_not_judged_has_no_evidence() -> None:
     assert isinstance(found.evidence.loss, Missing) and decision([found]) == "undecided"
 
 
-def speed(decode: float, first: float = 1.0, rounds: int = 8) -> SpeedSamples:
+def speed(decode: float, first: float = 1.0, rounds: int = 8, slow: float = 1.0, joules: float = 0.0) -> SpeedSamples:
     wobble = 1 + 0.01 * np.random.default_rng(0).standard_normal(rounds)
+    slowest = np.r_[np.ones(27), np.full(3, slow)]
     return SpeedSamples(
-        prefill_s=tuple(wobble), decode_s=tuple(decode * wobble**2), first_token_s=tuple(first * wobble), load_s=()
+        prefill_s=tuple(wobble),
+        decode_s=tuple(decode * wobble**2),
+        first_token_s=tuple(first * wobble),
+        load_s=(),
+        decode_steps_s=tuple(tuple(decode / 64 * w * slowest) for w in wobble),
+        decode_energy_j=tuple(joules * wobble),
+        no_energy="" if joules else "no counters",
     )
 
 
@@ -121,11 +128,26 @@ def figures(decode: float, size: int = 100, first: float = 1.0) -> SystemFigures
         ({"time_to_first_token": "<= 500 ms"}, figures(1.0, 100, 0.4), "pass"),
         ({"time_to_first_token": "-30 %"}, figures(1.0, 100, 0.9), "fail"),
         ({"energy_per_token": "-30 %"}, figures(1.0), "undecided"),
+        ({"latency_p95": "-25 %"}, figures(0.7), "pass"),
+        ({"latency_p95": "-25 %"}, figures(0.8), "fail"),
+        ({"latency_p95": "-25 %"}, SystemFigures(100, speed(0.7, slow=3.0), 1, 512, 64), "fail"),
+        ({"latency_p95": "<= 40 ms"}, SystemFigures(100, speed(1.0, slow=3.0), 1, 512, 64), "fail"),
+        ({"latency_p95": "<= 50 ms"}, SystemFigures(100, speed(1.0, slow=3.0), 1, 512, 64), "pass"),
+        ({"latency_p99": "-25 %"}, figures(0.5), "undecided"),
     ],
 )
 def test_system_figures(limits: dict[str, str], variant: SystemFigures, wanted: str) -> None:
     found = system(contract(system=limits), figures(1.0), variant)
     assert decision(found) == wanted, verdicts({"v": found})["v"].sentence
+
+
+def test_energy_is_of_a_token() -> None:
+    before, after = (SystemFigures(10, speed(1.0, joules=j), 10, 512, 64) for j in (64.0, 32.0))
+    assert decision(system(contract(system={"energy_per_token": "-40 %"}), before, after)) == "pass"
+    assert decision(system(contract(system={"energy_per_token": "<= 0.55 J"}), before, after)) == "pass"
+    assert decision(system(contract(system={"energy_per_token": "<= 0.45 J"}), before, after)) == "fail"
+    sentence = verdicts({"v": system(contract(system={"energy_per_token": "-40 %"}), before, figures(1.0))})["v"]
+    assert "no counters" in sentence.sentence
 
 
 def test_what_was_not_timed_is_told() -> None:

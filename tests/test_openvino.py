@@ -135,7 +135,9 @@ def test_logits_of_the_float32_ir_are_those_of_transformers(bench: Bench, ir: Pa
 def test_the_state_is_forgotten_between_windows_and_calls(bench: Bench, ir: Path):
     model = open_model(ir, CONFIG.of(EXACT), "ir", bench.folder / "log")
     first = model.score(bench.windows)
-    model.time(Workload(prompt_tokens=8, decode_tokens=3, decode_context_tokens=4, seed=0))
+    times = model.time(Workload(prompt_tokens=8, decode_tokens=3, decode_context_tokens=4, seed=0))
+    assert [len(steps) for steps in times.decode_steps_s] == [3]
+    assert sum(times.decode_steps_s[0]) == pytest.approx(times.decode_s[0])
     again = model.score(bench.windows[::-1].copy())
     model.close()
     np.testing.assert_array_equal(first.nll, again.nll[::-1])

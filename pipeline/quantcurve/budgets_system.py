@@ -11,10 +11,14 @@ import numpy as np
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.evidence import Evidence, Lines, missing, of_estimate
 from quantcurve.metrics.statistics import log_ratio_estimate
+from quantcurve.metrics.step_latency import round_quantiles
 from quantcurve.metrics.transforms import log_estimate
 from quantcurve.recipe_contract import Contract, SystemLimit, rises
 from quantcurve.records import SpeedSamples
 from quantcurve.verdicts import Budget, Judged
+
+QUANTILES = {"latency_p95": 0.95, "latency_p99": 0.99}
+"""Of a repetition's decoded tokens."""
 
 
 class SystemFigures(NamedTuple):
@@ -83,4 +87,7 @@ def _samples(name: str, figures: SystemFigures) -> Sequence[float] | str:
         return [figures.prompt_tokens / s for s in speed.prefill_s]
     if name == "time_to_first_token":
         return list(speed.first_token_s)
-    return f"quantcurve does not measure {name} yet"
+    if name == "energy_per_token":
+        return speed.no_energy or [joules / figures.decode_tokens for joules in speed.decode_energy_j]
+    quantiles = round_quantiles(speed.decode_steps_s, QUANTILES[name])
+    return quantiles.missing if isinstance(quantiles, Missing) else quantiles

@@ -68,6 +68,7 @@ def examine(cache: Path) -> tuple[Check, ...]:
         *(_tool(tool, needed=engine.status == "missing") for tool in TOOLS),
         _processor(),
         _memory(),
+        _energy(),
         _disk(cache),
         _cache(cache),
         *_packages(),
@@ -136,6 +137,17 @@ def _memory() -> Check:
     if available < MEMORY_GIB:
         return Check(name="cores and memory", status="warning", finding=f"{finding}; a 1B model in F16 needs 2 GiB")
     return Check(name="cores and memory", status="ok", finding=finding)
+
+
+def _energy() -> Check:
+    from quantcurve.energy import ALLOW, EnergyMeter
+
+    name = "energy (optional)"
+    if not (why := EnergyMeter().unavailable):
+        return Check(name=name, status="ok", finding="the processor's counters can be read")
+    fix = ALLOW if ALLOW in why else None
+    finding = why.removesuffix(f"; {ALLOW}")
+    return Check(name=name, status="warning", finding=f"{finding}; needed only for energy per token", fix=fix)
 
 
 def _existing(folder: Path) -> Path:

@@ -138,7 +138,7 @@ class System(Frozen):
     prefill_tokens_per_s: _SystemLimit | None = None
     time_to_first_token: _SystemLimit | None = None
     latency_p95: _SystemLimit | None = Field(None, description="of one decoded token")
-    latency_p99: _SystemLimit | None = None
+    latency_p99: _SystemLimit | None = Field(None, description="needs benchmark.decode_tokens of 100 or more")
     size: _SystemLimit | None = Field(None, description="of the file")
     peak_memory: _SystemLimit | None = None
     energy_per_token: _SystemLimit | None = Field(None, description="of the processor's package, where it tells")

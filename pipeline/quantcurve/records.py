@@ -82,6 +82,12 @@ class SpeedSamples(Frozen):
     decode_s: tuple[float, ...]
     first_token_s: tuple[float, ...]
     load_s: tuple[float, ...]
+    decode_steps_s: tuple[tuple[float, ...], ...] = ()
+    """Of every repetition its decoded tokens, in order; together a repetition's decode_s."""
+    decode_energy_j: tuple[float, ...] = ()
+    """Of the processor's packages while a repetition decoded, whatever else ran there."""
+    no_energy: str = "energy was not measured"
+    """Why there is none; empty where there is."""
 
 
 class TextResult(Frozen):

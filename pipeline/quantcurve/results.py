@@ -98,6 +98,11 @@ class Speed(Frozen):
     peak_memory_bytes: int
     """Peak resident memory of the process that held the model: weights, KV cache, compute buffers, runtime."""
     samples: SpeedSamples
+    decode_latency_p95_s: Figure = Missing(missing="single tokens were not timed")
+    """Of one decoded token; median over repetitions (metrics/step_latency.py)."""
+    decode_latency_p99_s: Figure = Missing(missing="single tokens were not timed")
+    decode_energy_j_per_token: Figure = Missing(missing="energy was not measured")
+    """Of the processor's packages, whatever else ran there."""
 
 
 Decision = Literal["keep", "suspect", "at_line", "discard"]

@@ -50,8 +50,8 @@ class BudgetVerdict(Frozen):
     decision: Decision
     evidence: Evidence
     further_items: int | None
-    """That would decide it, with a probability of 80 %, if the loss is what it seems; None where none would, or it is
-    decided."""
+    """Items (of the system's budgets rounds of the benchmark) that would decide it, with a probability of 80 %, if the
+    loss is what it seems; None where none would, or it is decided."""
     blocked: str
     sentence: str
 
@@ -124,7 +124,8 @@ def _sentence(one: Judged, decision: Decision, further: int | None) -> str:
         return f"{measured}: {'kept' if decision == 'pass' else 'broken'}"
     if one.blocked:
         return f"{measured}: cannot be shown to be kept: {one.blocked}"
-    more = f"{further:,} more items would decide" if further else "no number of items would decide"
+    units = "rounds" if budget.part == "system" else "items"
+    more = f"{further:,} more {units} would decide" if further else f"no number of {units} would decide"
     return f"{measured}: undecided; {more}"
 
 

@@ -9,6 +9,7 @@ import llama_cpp as lc
 import numpy as np
 
 from quantcurve.engines.base import LlamaCppConfig, Tokens
+from quantcurve.engines.decode_times import DecodeTimes, meter, timed
 from quantcurve.engines.llamacpp_child import Model, close_model, current, open_model
 from quantcurve.records import SpeedSamples, Workload
 
@@ -55,25 +56,32 @@ def time_once(workload: Workload) -> SpeedSamples:
     prefilled = time.perf_counter()
     int(model.logits(1)[0].argmax())
     answered = time.perf_counter()
-    decode_s = _time_decode(model, workload)
+    decoded = _time_decode(model, workload)
     model.clear()
     return SpeedSamples(
-        prefill_s=(prefilled - started,), decode_s=(decode_s,), first_token_s=(answered - started,), load_s=()
+        prefill_s=(prefilled - started,),
+        decode_s=(decoded.whole_s,),
+        first_token_s=(answered - started,),
+        load_s=(),
+        decode_steps_s=(decoded.steps_s,),
+        decode_energy_j=decoded.energy_j,
+        no_energy=meter().unavailable,
     )
 
 
-def _time_decode(model: Model, workload: Workload) -> float:
+def _time_decode(model: Model, workload: Workload) -> DecodeTimes:
     depth = workload.decode_context_tokens
     model.clear()
     _prefill(model, _random_tokens(model, depth, workload.seed + 1))
     tokens = _random_tokens(model, workload.decode_tokens, workload.seed + 2)
     lc.llama_synchronize(model.context)
     one, zero = np.ones(1, np.int32), np.zeros(1, np.int32)
-    started = time.perf_counter()
-    for i in range(len(tokens)):
+
+    def step(i: int) -> None:
         model.decode(tokens[i : i + 1], np.array([depth + i], np.int32), zero, one)
         lc.llama_synchronize(model.context)
-    return time.perf_counter() - started
+
+    return timed(step, len(tokens))
 
 
 def time_load(path: Path, config: LlamaCppConfig) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantcurve.engines.base import OpenVinoConfig, Tokens
+from quantcurve.engines.decode_times import DecodeTimes, meter, timed
 from quantcurve.engines.openvino_child import Model, close_model, current, forward, open_model
 from quantcurve.records import SpeedSamples, Workload
 
@@ -36,23 +37,24 @@ def time_once(workload: Workload) -> SpeedSamples:
     prefilled = time.perf_counter()
     int(logits[0, -1].argmax())
     answered = time.perf_counter()
+    decoded = _time_decode(model, request, workload)
     return SpeedSamples(
         prefill_s=(prefilled - started,),
-        decode_s=(_time_decode(model, request, workload),),
+        decode_s=(decoded.whole_s,),
         first_token_s=(answered - started,),
         load_s=(),
+        decode_steps_s=(decoded.steps_s,),
+        decode_energy_j=decoded.energy_j,
+        no_energy=meter().unavailable,
     )
 
 
-def _time_decode(model: Model, request: Any, workload: Workload) -> float:
+def _time_decode(model: Model, request: Any, workload: Workload) -> DecodeTimes:
     depth = workload.decode_context_tokens
     if depth:
         forward(model, request, _random_tokens(model, depth, workload.seed + 1), 0)
     tokens = _random_tokens(model, workload.decode_tokens, workload.seed + 2)
-    started = time.perf_counter()
-    for i in range(tokens.shape[1]):
-        forward(model, request, tokens[:, i : i + 1], depth + i)
-    return time.perf_counter() - started
+    return timed(lambda i: forward(model, request, tokens[:, i : i + 1], depth + i), tokens.shape[1])
 
 
 def time_load(path: Path, config: OpenVinoConfig) -> float:

@@ -15,8 +15,9 @@ from quantcurve.engines.base import CacheTypes, LlamaCppConfig, Runtime
 from quantcurve.engines.opening import Opened, open_model
 from quantcurve.engines.pool import ModelPool
 from quantcurve.errors import BackendError
-from quantcurve.estimates import Missing
+from quantcurve.estimates import Figure, Missing
 from quantcurve.metrics.statistics import median_estimate
+from quantcurve.metrics.step_latency import quantile_estimate
 from quantcurve.recipe import Benchmark, Recipe
 from quantcurve.records import EffectiveConfig, EngineIdentity, Frozen, MachineFacts, SpeedSamples, Workload
 from quantcurve.results import Speed
@@ -38,7 +39,7 @@ class TimedModel(Frozen):
 class SpeedInputs(Frozen):
     """Key of a benchmark: all models together, since rounds over them are paired."""
 
-    version: Literal[5] = 5
+    version: Literal[6] = 6
     models: tuple[TimedModel, ...]
     config: LlamaCppConfig
     workload: Workload
@@ -157,7 +158,16 @@ def speed(measured: ModelSpeed, workload: Workload) -> Speed:
         load_time_s=median_estimate(np.array(samples.load_s), "s"),
         peak_memory_bytes=measured.peak_memory_bytes,
         samples=samples,
+        decode_latency_p95_s=quantile_estimate(samples.decode_steps_s, 0.95),
+        decode_latency_p99_s=quantile_estimate(samples.decode_steps_s, 0.99),
+        decode_energy_j_per_token=_energy(samples, workload),
     )
+
+
+def _energy(samples: SpeedSamples, workload: Workload) -> Figure:
+    if samples.no_energy:
+        return Missing(missing=samples.no_energy)
+    return median_estimate(np.array(samples.decode_energy_j) / workload.decode_tokens, "J/token")
 
 
 def _measured(inputs: SpeedInputs, models: Sequence[Model], session: Session, _: Path) -> SpeedStep:
@@ -212,4 +222,7 @@ def _joined(rounds: Sequence[SpeedSamples], loads: Sequence[float]) -> SpeedSamp
         decode_s=tuple(s for r in rounds for s in r.decode_s),
         first_token_s=tuple(s for r in rounds for s in r.first_token_s),
         load_s=tuple(loads),
+        decode_steps_s=tuple(steps for r in rounds for steps in r.decode_steps_s),
+        decode_energy_j=tuple(j for r in rounds for j in r.decode_energy_j),
+        no_energy=next((r.no_energy for r in rounds if r.no_energy), ""),
     )

@@ -1,0 +1,39 @@
+"""Decoded tokens one by one: the whole time, each step's, and the energy; runs in a child process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from quantcurve.energy import EnergyMeter
+
+
+class DecodeTimes(NamedTuple):
+    """Of one repetition."""
+
+    whole_s: float
+    steps_s: tuple[float, ...]
+    energy_j: tuple[float, ...]
+    """One value, or none where this machine tells none."""
+
+
+@cache
+def meter() -> EnergyMeter:
+    """Of this machine."""
+    return EnergyMeter()
+
+
+def timed(step: Callable[[int], object], count: int) -> DecodeTimes:
+    """Decode `count` tokens; `step` decodes one, of a place from 0 on, and waits for it."""
+    counters = meter()
+    before = () if counters.unavailable else counters.read()
+    marks = [time.perf_counter()]
+    for place in range(count):
+        step(place)
+        marks.append(time.perf_counter())
+    energy = (counters.joules(before, counters.read()),) if before else ()
+    steps = tuple(b - a for a, b in pairwise(marks))
+    return DecodeTimes(marks[-1] - marks[0], steps, energy)
