@@ -108,12 +108,16 @@ def make_session(folder: Path, openvino: EngineIdentity | None = None, engine: E
     return Session(Store(folder), engine, 2, "cpu", folder, lambda event: None, openvino=openvino)
 
 
-def make_inputs(calibration: str | None = None, imatrix: str | None = None) -> assemble.Inputs:
+def make_inputs(
+    calibration: str | None = None, imatrix: str | None = None, asked: str | None = None
+) -> assemble.Inputs:
     model = make_reference()
     step = resolve.ReferenceStep(file=model.file, precision="F16", provenance=model.provenance, is_source=True)
     matrix = ImatrixResult.model_construct(content_hash=imatrix) if imatrix else None
     drawn = CalibrationResult.model_construct(content_hash=calibration) if calibration else None
-    return assemble.Inputs(resolve.Reference(Path(), "tiny.gguf", step), [windowed()], None, drawn, matrix)
+    return assemble.Inputs(
+        resolve.Reference(Path(), "tiny.gguf", step), [windowed()], None, drawn, matrix, (asked,) if asked else ()
+    )
 
 
 def test_the_key_holds_all_that_determines_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +137,8 @@ def test_the_key_holds_all_that_determines_the_figures(tmp_path: Path, monkeypat
         key(calibration="d"),
         key(imatrix="c"),
         key(imatrix="d"),
+        key(asked="c"),
+        key(asked="d"),
     ]
     versions[0] = "3.2"
     keys.append(key(OPENVINO))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantcurve.budgets import quality
+from quantcurve.budgets import note, quality
 from quantcurve.budgets_behaviour import behavioural
 from quantcurve.budgets_system import SystemFigures, system
 from quantcurve.estimates import Estimate, Missing
@@ -79,6 +79,16 @@ def test_a_reference_at_the_floor_cannot_pass() -> None:
     assert "25 % is chance" in by_chance.blocked and decision([by_chance]) == "undecided"
     known = [choice(i, (0.0, -1.0, -2.0, -3.0)) for i in range(200)]
     assert not one(quality(contract(quality={"k": "1 point"}), {"k": list(zip(known, known, strict=True))})).blocked
+
+
+def test_what_limits_a_slice_is_noted_without_a_budget() -> None:
+    assert note(pairs(40, 4)) == ""
+    none = [(generated(i, right=False), generated(i, right=False)) for i in range(40)]
+    assert note(none) == "the reference is at the floor: it has 0.0 % right, and none is right by chance"
+    guessed = [(choice(i, (-1.0, -2.0), right=i % 2), choice(i, (-1.0, -2.0), right=i % 2)) for i in range(40)]
+    assert note(guessed) == "the reference is at the floor: it has 50.0 % right, and 50 % is chance"
+    skipped = [(generated(i, skipped="no sandbox" if i < 3 else ""), generated(i)) for i in range(40)]
+    assert note(skipped) == "3 of 40 items were not judged: no sandbox"
 
 
 def test_losses_in_nats_are_along_the_references_answer() -> None:

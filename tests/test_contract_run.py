@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from quantcurve.errors import RecipeError
+from quantcurve.estimates import Estimate
 from quantcurve.planning import plan
 from quantcurve.recipe import LoadedRecipe, load
 from quantcurve.report.contract_notes import contract_sentences
@@ -93,6 +94,53 @@ def test_verdicts_stand_first_in_the_notes(finished: tuple[LoadedRecipe, Path, R
     assert shown.index("Contract") < shown.index("Reference\n") if "Reference\n" in shown else "Contract" in shown
 
 
+def test_the_record_has_divergence_by_text_with_intervals(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
+    texts = [t.name for t in finished[2].texts]
+    for variant in RunResult.model_validate_json(finished[2].model_dump_json()).variants:
+        assert [part.text for part in variant.slices] == texts
+        for part in variant.slices:
+            assert part.divergence
+            for figure in (
+                part.divergence.perplexity_ratio,
+                part.divergence.kl_mean,
+                part.divergence.top1_agreement,
+            ):
+                assert isinstance(figure, Estimate) and figure.low <= figure.value <= figure.high, figure
+                assert figure.low < figure.high
+
+
+def test_reports_have_perplexity_and_every_slice(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
+    text = markdown(finished[2])
+    assert "### Perplexity beside what slices and tasks lose" in text
+    assert "cannot be said of 2 variants: 4 variants are needed" in text
+    for variant in finished[2].variants:
+        evaluated = bool(variant.scorecard and variant.scorecard.slices)
+        assert (f"### Slices of {variant.name}, worst first" in text) == evaluated
+    assert "boats: the reference is at the floor: it has 0.0 % right, and none is right by chance." in text
+
+
+def test_other_items_or_another_judge_are_another_run(tmp_path: Path, tiny_model: Path) -> None:
+    contract = (
+        "evaluate: {slices: [{name: a, file: boats.jsonl, judge: 'judge.py:short', max_tokens: 2, items: 8}]}\n"
+        "contract: {mode: quick, shortlist: 1, quality: {a: 60 points}}"
+    )
+    recipe, items = recipe_of(tmp_path, tiny_model, contract), tmp_path / "boats.jsonl"
+    first, judge = items.read_text(), "def short(item, answer):\n    return len(answer) < 400\n"
+
+    def key(written: str, source: str) -> str:
+        items.write_text(written)
+        (tmp_path / "judge.py").write_text(source)
+        return run(recipe, Where(threads=2, cache=tmp_path / "cache")).run_key
+
+    keys = [
+        key(first, judge),
+        key(first.replace("harbour", "harbours"), judge),
+        key(first, judge.replace("400", "300")),
+    ]
+    assert len(set(keys)) == 3
+    assert key(first, judge) == keys[0]
+
+
 def test_a_second_run_asks_nothing(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
     recipe, cache, before = finished
     events = list[Event]()
@@ -147,6 +195,7 @@ def test_a_judge_of_the_users_own(tmp_path: Path, tiny_model: Path) -> None:
     cards = [v.scorecard for v in found.variants if v.scorecard and v.scorecard.slices]
     (card,) = cards
     assert card.verdict.decision == "pass" and card.slices[0].items == 24
+    assert card.slices[0].judge == "judge.py:short"
 
 
 def test_a_judge_that_raises_is_named(tmp_path: Path, tiny_model: Path) -> None:

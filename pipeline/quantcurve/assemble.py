@@ -43,6 +43,8 @@ class RunKey(Frozen):
     """Content hash of the calibration set."""
     imatrix: str | None
     """Content hash of the importance matrix."""
+    slices: tuple[str, ...]
+    """Of each slice that was asked a hash of its items and of what judges them."""
     packages: tuple[tuple[str, str], ...]
     """Name and version of what exports and compresses for OpenVINO."""
 
@@ -55,6 +57,8 @@ class Inputs(NamedTuple):
     tokenizers: TokenizersResult | None
     calibration: CalibrationResult | None
     imatrix: ImatrixResult | None
+    slices: tuple[str, ...] = ()
+    """See RunKey."""
 
 
 class More(NamedTuple):
@@ -179,6 +183,7 @@ def run_key(recipe: Recipe, session: Session, inputs: Inputs, timed: bool) -> Ru
         engines=tuple(e for e in (session.engine, session.openvino) if e),
         calibration=inputs.calibration.content_hash if inputs.calibration else None,
         imatrix=inputs.imatrix.content_hash if inputs.imatrix else None,
+        slices=inputs.slices,
         packages=export.packages() if session.openvino else (),
     )
 

@@ -3,6 +3,7 @@ budgets_behaviour.py have the other parts."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from quantcurve.estimates import Estimate
 from quantcurve.metrics.evidence import Lines, missing, of_items
 from quantcurve.metrics.paired import item_mean
 from quantcurve.recipe_contract import Contract, QualityLimit
-from quantcurve.slices.compare import Statistic, length_of, values
+from quantcurve.slices.compare import EXACT, Statistic, length_of, values
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged, Scale
 
@@ -60,7 +61,7 @@ def _quality(name: str, limit: QualityLimit, margin: QualityLimit, pairs: Pairs)
     mean = float(np.mean(before))
     lines = _lines(limit, margin, mean)
     evidence = of_items(before, after, lines, "nats per token" if in_nats else "share")
-    return Judged(budget, evidence, "" if in_nats else _floor(pairs, before, lines))
+    return Judged(budget, evidence, "" if in_nats else floor(pairs, before, lines))
 
 
 def _lines(limit: QualityLimit, margin: QualityLimit, mean: float) -> Lines:
@@ -74,7 +75,18 @@ def _amount(limit: QualityLimit, mean: float) -> float:
     return limit.amount * abs(mean) if limit.kind == "share" else limit.amount
 
 
-def _floor(pairs: Pairs, before: Sequence[float], lines: Lines) -> str:
+def note(pairs: Pairs) -> str:
+    """Why a slice shows little, whatever its budget: items without a judgement, a reference at the floor; or empty."""
+    skipped = Counter(s.judgement.skipped for pair in pairs for s in pair if s.judgement and s.judgement.skipped)
+    if skipped:
+        reason, _ = skipped.most_common(1)[0]
+        count = sum(any(s.judgement and s.judgement.skipped for s in pair) for pair in pairs)
+        return f"{count} of {len(pairs)} items were not judged: {reason}"
+    before, _ = values(pairs, "right")
+    return floor(pairs, before, EXACT) if before else ""
+
+
+def floor(pairs: Pairs, before: Sequence[float], lines: Lines) -> str:
     """Why a slice cannot show that a budget is kept: the reference is so near to what guessing gives that losing all of
     the rest would not show."""
     shares = [1 / len(a.likelihoods) for a, _ in pairs if a.likelihoods]

@@ -127,8 +127,8 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | N
         timed = benchmark.benchmark(recipe, recipe.benchmark, [original, *measured], session)
     with session.timed("scorecard"):
         candidates, systems = assemble.candidates(measured, screened), assemble.systems([original, *measured], timed)
-        cards = scorecard.evaluate(loaded, reference, [original, *measured], candidates, systems, session)
-    more = assemble.More(caches, splits, openvino_lane.latencies(recipe, measured, session), evaluated, cards)
+        scored = scorecard.evaluate(loaded, reference, [original, *measured], candidates, systems, session)
+    more = assemble.More(caches, splits, openvino_lane.latencies(recipe, measured, session), evaluated, scored.cards)
     with session.timed("frontier"):
         variants, warnings = assemble.variants(recipe, made, windowed, screened, more, timed)
     inputs = assemble.Inputs(
@@ -137,6 +137,7 @@ def _run(loaded: LoadedRecipe, texts: Sequence[LoadedText], offered: Offered | N
         exported.tokenizers if isinstance(exported, openvino_lane.Exported) else None,
         calibrated.result if isinstance(calibrated, calibrate.Calibrated) else None,
         matrix.result if isinstance(matrix, imatrix.Matrix) else None,
+        scored.asked,
     )
     return assemble.record(loaded, session, inputs, screened, timed, evaluated, variants, warnings)
 

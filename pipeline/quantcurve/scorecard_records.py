@@ -5,10 +5,13 @@ from __future__ import annotations
 from quantcurve.metrics.behaviour import Behaviour, first_divergence
 from quantcurve.metrics.confidence import ConfidenceChange
 from quantcurve.records import Frozen
-from quantcurve.slices.compare import SliceFigure
+from quantcurve.slices.compare import SliceFigure, Statistic
 from quantcurve.slices.items import Kind
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import VariantVerdict
+
+BUILT_IN = "built-in"
+"""Stands for quantcurve's own judges."""
 
 
 class SliceResult(Frozen):
@@ -23,6 +26,14 @@ class SliceResult(Frozen):
     """None where nothing is generated."""
     confidence: ConfidenceChange | None
     """Of multiple choice."""
+    judge: str = BUILT_IN
+    """Or the user's, FILE.py:FUNCTION."""
+    note: str = ""
+    """Why it can show little, whatever the budget; empty: it can show something."""
+
+    def whole(self, statistic: Statistic) -> SliceFigure | None:
+        """A figure over all of its items; None where no item has it."""
+        return next((one for one in self.figures if one.statistic == statistic and not one.part), None)
 
 
 class FailingItem(Frozen):

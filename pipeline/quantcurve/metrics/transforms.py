@@ -14,6 +14,13 @@ def transformed(estimate: Estimate, function: Callable[[float], float], unit: st
     return Estimate(**bounds, level=estimate.level, n=estimate.n, unit=unit, method=f"{words}: {estimate.method}")
 
 
+def scaled(figure: Figure, factor: float, unit: str) -> Figure:
+    """A figure in a smaller or larger unit; factor above 0."""
+    if isinstance(figure, Missing):
+        return figure
+    return transformed(figure, lambda x: factor * x, unit, f"{factor:g} times")
+
+
 def exp_estimate(estimate: Estimate, unit: str) -> Estimate:
     """Take exp of an estimate and its bounds (perplexity from nats per token); ValueError if beyond float64."""
     try:

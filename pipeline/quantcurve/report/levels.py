@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from quantcurve.estimates import Estimate
 from quantcurve.report import words
-from quantcurve.report.matrices import ACCURACY, LATENCY, matrices
+from quantcurve.report.matrices import detailed_matrices
+from quantcurve.report.matrix import ACCURACY, LATENCY
 from quantcurve.report.rows import COLUMNS, rows
 from quantcurve.results import RunResult
 
@@ -37,5 +38,5 @@ def _estimates(run: RunResult) -> Iterator[tuple[str, Estimate]]:
         for column in COLUMNS:
             if isinstance(cell := column.cell(row), Estimate):
                 yield TABLE_KINDS.get(cell.unit, ACCURACY), cell
-    for matrix in matrices(run):
+    for matrix in detailed_matrices(run):
         yield from ((matrix.kind, cell) for row in matrix.rows for cell in row.cells if isinstance(cell, Estimate))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from quantcurve.estimates import Figure
 from quantcurve.report import words
 from quantcurve.report.levels import levels
-from quantcurve.report.matrices import Matrix, matrices
+from quantcurve.report.matrices import detailed_matrices
+from quantcurve.report.matrix import Matrix
 from quantcurve.report.notes import sections
 from quantcurve.report.rows import COLUMNS, legend, rows
 from quantcurve.results import RunResult
@@ -22,7 +23,7 @@ def markdown(run: RunResult) -> str:
         f"## {escape(words.plain(run.name))}: accuracy against speed",
         _trade_off(run),
         escape(f"{legend(run)}   [low, high]: {levels(run)} interval"),
-        *(f"### {escape(matrix.heading)}\n\n{_matrix_table(matrix)}" for matrix in matrices(run)),
+        *(part for matrix in detailed_matrices(run) for part in _matrix(matrix)),
     ]
     for section in sections(run):
         listed = "\n".join(f"- {escape(sentence)}" for sentence in section.sentences)
@@ -40,6 +41,12 @@ def _trade_off(run: RunResult) -> str:
     header = ("name", "verdict", "", *(column.full_title for column in COLUMNS))
     body = ((row.name, row.verdict, row.marks, *(column.full(row) for column in COLUMNS)) for row in rows(run))
     return plain_table(header, body, left=3)
+
+
+def _matrix(matrix: Matrix) -> Iterator[str]:
+    yield f"### {escape(matrix.heading)}"
+    yield _matrix_table(matrix)
+    yield from map(escape, matrix.below)
 
 
 def _matrix_table(matrix: Matrix) -> str:

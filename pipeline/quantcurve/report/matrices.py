@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
-from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, MeanStd, VariantLatency
 from quantcurve.report import words
-from quantcurve.report.rows import judged, kl_mean
+from quantcurve.report.by_text import KL, RATIO, TOP1, Measure, by_text
+from quantcurve.report.matrix import ACCURACY, LATENCY, Matrix, MatrixRow
+from quantcurve.report.perplexity_tasks import perplexity_matrix, perplexity_tasks
+from quantcurve.report.slice_tables import COMPACT, FULL, SliceView, slice_matrices
 from quantcurve.report.task_notes import label
 from quantcurve.results import RunResult, VariantResult
 
-ACCURACY, LATENCY = "accuracy", "latency"
-
-
-class MatrixRow(NamedTuple):
-    """One row of figures."""
-
-    name: str
-    cells: tuple[Figure | str, ...]
-    """Figures with an interval, or words."""
-
-
-class Matrix(NamedTuple):
-    """Figures by row and column; all have one unit, or the columns name theirs."""
-
-    heading: str
-    corner: str
-    """What the rows are."""
-    columns: tuple[str, ...]
-    rows: tuple[MatrixRow, ...]
-    kind: str
-    """Of its figures: what the level of their intervals is said of."""
-
 
 def matrices(run: RunResult) -> tuple[Matrix, ...]:
-    """All that have something to show."""
-    return tuple(_found(run))
+    """All that have something to show, as a terminal has room for them."""
+    return tuple(_found(run, (KL,), COMPACT))
 
 
-def _found(run: RunResult) -> Iterator[Matrix]:
-    if len(run.texts) > 1 and any(v.slices for v in run.variants):
-        yield _kl_by_text(run)
+def detailed_matrices(run: RunResult) -> tuple[Matrix, ...]:
+    """The same with more columns, and with more figures by text."""
+    return tuple(_found(run, (RATIO, KL, TOP1), FULL))
+
+
+def _found(run: RunResult, measures: Sequence[Measure], view: SliceView) -> Iterator[Matrix]:
+    yield from (found for measure in measures if (found := by_text(run, measure)))
+    if compared := perplexity_tasks(run):
+        yield perplexity_matrix(compared)
+    yield from slice_matrices(run, view)
     if run.reference.tasks:
         yield _tasks(run)
     timed = [(v, v.latency) for v in run.variants if isinstance(v.latency, VariantLatency)]
@@ -51,29 +38,6 @@ def _found(run: RunResult) -> Iterator[Matrix]:
     generated = [(v, v.genai) for v in run.variants if isinstance(v.genai, GenAiLatency)]
     if generated:
         yield _genai(generated)
-
-
-def _kl_by_text(run: RunResult) -> Matrix:
-    """Mean KL divergence (nats) of every variant on every text.
-
-    Texts are ordered by the largest KL divergence that any variant has on them; discarded variants count only if
-    there are no others.
-    """
-    shown = sorted((v for v in run.variants if v.slices), key=lambda v: v.file.size_bytes if v.file else 0)
-    counted = [v for v in shown if judged(v) != "discard"] or shown
-    worst_first = sorted((t.name for t in run.texts), key=lambda text: -max(_kl_value(v, text) for v in counted))
-    rows = tuple(MatrixRow(words.plain(text), tuple(_kl_on(v, text) for v in shown)) for text in worst_first)
-    columns = tuple(words.plain(v.name) for v in shown)
-    return Matrix("KL mean (nats) by text, worst first", "text", columns, rows, ACCURACY)
-
-
-def _kl_on(variant: VariantResult, text: str) -> Figure:
-    return kl_mean(next((part for part in variant.slices if part.text == text), None))
-
-
-def _kl_value(variant: VariantResult, text: str) -> float:
-    kl = _kl_on(variant, text)
-    return kl.value if isinstance(kl, Estimate) else 0.0
 
 
 def _tasks(run: RunResult) -> Matrix:

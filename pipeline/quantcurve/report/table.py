@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from quantcurve.estimates import Figure
 from quantcurve.report import words
 from quantcurve.report.levels import levels
-from quantcurve.report.matrices import Matrix, matrices
+from quantcurve.report.matrices import matrices
+from quantcurve.report.matrix import Matrix
 from quantcurve.report.notes import Section, sections
 from quantcurve.report.rows import COLUMNS, Column, Row, legend, rows
 from quantcurve.results import RunResult
@@ -86,6 +87,7 @@ class _Parts:
             if stop < count:
                 yield Text("")
             start = stop
+        yield from map(Text, self.matrix.below)
 
 
 def _trade_off(rows: Sequence[Row], columns: Sequence[Column]) -> Table:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from quantcurve import scorecard
-from quantcurve.budgets import Pairs
+from quantcurve.budgets import Pairs, note
 from quantcurve.budgets_system import SystemFigures, system
 from quantcurve.engines.text_side import TextSide
 from quantcurve.errors import BackendError, RecipeError, reason
@@ -18,7 +18,7 @@ from quantcurve.recipe_slices import SliceEntry
 from quantcurve.records import REFERENCE
 from quantcurve.scorecard import Answered, Card, Scored
 from quantcurve.scorecard_plan import Candidate, shortlist
-from quantcurve.scorecard_records import FailingItem, Scorecard, SliceResult
+from quantcurve.scorecard_records import BUILT_IN, FailingItem, Scorecard, SliceResult
 from quantcurve.session import Session
 from quantcurve.slices import asks, judging, loading
 from quantcurve.slices.compare import confidence, figures
@@ -31,6 +31,15 @@ from quantcurve.verdicts import Judged, not_evaluated
 
 BATCH, CONTEXT_TOKENS = 16, 2048
 """Where the recipe has no `evaluate`."""
+
+
+class Evaluated(NamedTuple):
+    """What came of it."""
+
+    cards: Mapping[str, Scorecard] = {}
+    """Of all variants; none without a contract and slices."""
+    asked: tuple[str, ...] = ()
+    """Of each slice a hash of the items and of what judges them."""
 
 
 class _Around(NamedTuple):
@@ -84,8 +93,8 @@ def evaluate(
     candidates: Sequence[Candidate],
     systems: Mapping[str, SystemFigures],
     session: Session,
-) -> dict[str, Scorecard]:
-    """Scorecards of all variants; those that are not shortlisted say why. None without a contract and slices.
+) -> Evaluated:
+    """Scorecards of all variants; those that are not shortlisted say why.
 
     Args:
         loaded: the recipe.
@@ -99,9 +108,9 @@ def evaluate(
         RecipeError: an item does not fit, or a judge failed.
         BackendError: the reference cannot be asked; a variant that cannot is not evaluated, and says why.
     """
-    contract = loaded.recipe.contract
-    if contract.empty and not entries(loaded.recipe):
-        return {}
+    recipe, contract = loaded.recipe, loaded.recipe.contract
+    if contract.empty and not entries(recipe):
+        return Evaluated()
     listed = shortlist(candidates, contract.shortlist)
     found = {name: Scorecard(verdict=not_evaluated(why)) for name, why in listed.items() if why}
     original, *others = models
@@ -116,11 +125,11 @@ def evaluate(
     while chosen:
         try:
             scored = scorecard.evaluate(card, list(chosen), asker.ask, of_system)
-            return found | {name: _scorecard(one, contract) for name, one in scored.items()}
+            return Evaluated(found | {name: _scorecard(one, recipe) for name, one in scored.items()}, asker.hashes())
         except _ModelError as error:
             del chosen[error.name]
             found[error.name] = Scorecard(verdict=not_evaluated(f"not evaluated: {reason(error.cause, error.name)}"))
-    return found
+    return Evaluated(found, asker.hashes())
 
 
 class _ModelError(Exception):
@@ -142,6 +151,10 @@ class _Asker:
     def counts(self) -> dict[str, int]:
         """Items of each slice."""
         return {name: len(one.asked) for name, one in self._slices.items()}
+
+    def hashes(self) -> tuple[str, ...]:
+        """Of all items of each slice, and of its judge."""
+        return tuple(f"{one.asked_hash} {one.judge_version}" for one in self._slices.values())
 
     def _prepared(self, entry: SliceEntry) -> slices.SliceAsking:
         loaded = self._around.loaded
@@ -178,15 +191,16 @@ class _Asker:
         return slices.sample(asking, model, settings, lead, around.session)
 
 
-def _scorecard(one: Scored, contract: Contract) -> Scorecard:
+def _scorecard(one: Scored, recipe: Recipe) -> Scorecard:
+    judges = {entry.name: entry.judge or BUILT_IN for entry in entries(recipe)}
     return Scorecard(
         verdict=one.verdict,
-        slices=tuple(_slice(name, pairs) for name, pairs in one.pairs.items() if pairs),
-        failing=tuple(_failing(one, contract)),
+        slices=tuple(_slice(name, pairs, judges[name]) for name, pairs in one.pairs.items() if pairs),
+        failing=tuple(_failing(one, recipe.contract)),
     )
 
 
-def _slice(name: str, pairs: Pairs) -> SliceResult:
+def _slice(name: str, pairs: Pairs, judge: str) -> SliceResult:
     reference, variant = ([pair[side] for pair in pairs] for side in (0, 1))
     answers = [(a.answer, b.answer) for a, b in pairs if a.answer and b.answer]
     return SliceResult(
@@ -196,6 +210,8 @@ def _slice(name: str, pairs: Pairs) -> SliceResult:
         figures=tuple(figures(reference, variant)),
         behaviour=behaviour([a for a, _ in answers], [b for _, b in answers]) if answers else None,
         confidence=confidence(pairs),
+        judge=judge,
+        note=note(pairs),
     )
 
 
