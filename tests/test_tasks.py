@@ -119,6 +119,7 @@ def test_tables_and_sentences_tell_of_tasks(finished: tuple[LoadedRecipe, Path, 
     assert "Q5_0: not evaluated: the recipe names others." in said
     page = markdown(finished[2])
     assert "Tasks: the reference" in page and "choices acc_norm" in page and "lost by Q4_0" in page
+    assert "Perplexity beside what slices and tasks lose" in page and "ln PPL ratio" in page
 
 
 @pytest.mark.parametrize(
