@@ -7,12 +7,16 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from quantcurve.recipe_accuracy import OF_RECORDS, OF_WINDOWS
 from quantcurve.records import Frozen
 from quantcurve.slices.formats import NAMES as FORMATS
 from quantcurve.slices.items import Kind
 from quantcurve.slices.makers import NAMES as MADE
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w.+-]+$")]
+
+ASKED_HERE = ("made", "kind", "format", "judge", "max_tokens", "system")
+"""Fields of slices whose items quantcurve asks and judges."""
 
 
 class SliceEntry(Frozen):
@@ -29,11 +33,36 @@ class SliceEntry(Frozen):
     judge: str | None = Field(
         None, max_length=1000, description="FILE.py:FUNCTION in place of the built-in judge, relative to the recipe"
     )
+    function: str | None = Field(
+        None,
+        max_length=1000,
+        description="a check: FILE.py:FUNCTION, called with a model and the file's records, relative to the recipe; or "
+        f"one of {', '.join(OF_RECORDS)}",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _possible_check(self) -> SliceEntry:
+        if self.function is None:
+            return self
+        if not self.file:
+            raise PydanticCustomError("function", "a function judges a model on records: give their file")
+        others = [name for name in ASKED_HERE if getattr(self, name) is not None]
+        if others:
+            words = {"others": " and ".join(others)}
+            raise PydanticCustomError("function", "{others}: a function asks and judges itself; leave it out", words)
+        if self.function in OF_WINDOWS:
+            words = {"function": self.function, "known": ", ".join(OF_RECORDS)}
+            raise PydanticCustomError("function", "{function} takes windows of texts; of records: {known}", words)
+        if self.function not in OF_RECORDS and ".py:" not in self.function:
+            raise PydanticCustomError(
+                "function", "neither built in nor FILE.py:FUNCTION", {"candidates": list(OF_RECORDS)}
+            )
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> SliceEntry:

@@ -32,6 +32,7 @@ Statistic = Literal[
     "close_first",
     "entropy",
     "choice_entropy",
+    "value",
 ]
 NAMES: dict[Statistic, str] = {
     "right": "right answers",
@@ -44,6 +45,7 @@ NAMES: dict[Statistic, str] = {
     "close_first": "the closing bracket is the likeliest token",
     "entropy": "entropy along the reference's answer",
     "choice_entropy": "entropy over the choices",
+    "value": "mean value",
 }
 TWO_SIDED: tuple[Statistic, ...] = ("entropy", "choice_entropy")
 """A change either way is one: a surer model is another model."""
@@ -101,7 +103,8 @@ def figures(reference: Sequence[SliceSample], variant: Sequence[SliceSample]) ->
 
 
 def paired(reference: Sequence[SliceSample], variant: Sequence[SliceSample]) -> list[tuple[SliceSample, SliceSample]]:
-    """Samples of the same items, in the reference's order.
+    """Samples of the same items, in the reference's order. Of a check the records are compared, not the prompts that
+    its function made of them.
 
     Raises:
         RecipeError: an item is missing, or a model was given other tokens: its template, tokenizer or settings differ.
@@ -192,7 +195,7 @@ def _evidence(before: Sequence[float], after: Sequence[float], statistic: Statis
 def _parts(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> dict[str, list[tuple[SliceSample, SliceSample]]]:
     """By language, group and length of the prompt, where there is more than one of them."""
     found: dict[str, list[tuple[SliceSample, SliceSample]]] = {}
-    for name in (lambda s: f"language {s.language}", lambda s: s.group, lambda s: length_of(s.prompt_tokens)):
+    for name in (_language, lambda s: s.group, lambda s: length_of(s.prompt_tokens)):
         by_name = defaultdict[str, list[tuple[SliceSample, SliceSample]]](list)
         for pair in pairs:
             by_name[name(pair[0])].append(pair)
@@ -201,8 +204,14 @@ def _parts(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> dict[str, list[t
     return found
 
 
-def length_of(tokens: int) -> str:
-    """The part that a prompt of so many tokens belongs to."""
+def _language(sample: SliceSample) -> str:
+    return sample.language and f"language {sample.language}"
+
+
+def length_of(tokens: int | None) -> str:
+    """The part that a prompt of so many tokens belongs to; empty where it is not known."""
+    if tokens is None:
+        return ""
     low = max((n for n in LENGTHS if n <= tokens), default=0)
     high = min((n for n in LENGTHS if n > tokens), default=None)
     return f"prompts of {low} to {high - 1} tokens" if high else f"prompts of {low} tokens or more"
@@ -250,10 +259,13 @@ _KINDS: dict[Statistic, _Kind] = {
     "close_first": _Kind("share", _of_followed(lambda f: None if f.close_rank is None else float(f.close_rank == 1))),
     "entropy": _Kind("nats", _of_followed(lambda f: f.entropy)),
     "choice_entropy": _Kind("nats", _choice_entropy),
+    "value": _Kind("value", lambda sample: sample.value),
 }
 
 
 def _value(figure: Figure, unit: str) -> str:
     if not isinstance(figure, Estimate):
         return "?"
+    if unit == "value":
+        return f"{figure.value:.3f}"
     return f"{100 * figure.value:.1f} %" if unit == "share" else f"{figure.value:.3f} {unit}"
