@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from quantcurve.recipe_accuracy import OF_RECORDS, OF_WINDOWS
@@ -45,6 +45,19 @@ class SliceEntry(Frozen):
     def _short(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @field_validator("function")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value in OF_WINDOWS:
+            raise PydanticCustomError(
+                "function", "takes windows of texts; of records: {known}", {"known": ", ".join(OF_RECORDS)}
+            )
+        if value is not None and value not in OF_RECORDS and ".py:" not in value:
+            raise PydanticCustomError(
+                "function", "neither built in nor FILE.py:FUNCTION", {"candidates": list(OF_RECORDS)}
+            )
+        return value
+
     @model_validator(mode="after")
     def _possible_check(self) -> SliceEntry:
         if self.function is None:
@@ -55,13 +68,6 @@ class SliceEntry(Frozen):
         if others:
             words = {"others": " and ".join(others)}
             raise PydanticCustomError("function", "{others}: a function asks and judges itself; leave it out", words)
-        if self.function in OF_WINDOWS:
-            words = {"function": self.function, "known": ", ".join(OF_RECORDS)}
-            raise PydanticCustomError("function", "{function} takes windows of texts; of records: {known}", words)
-        if self.function not in OF_RECORDS and ".py:" not in self.function:
-            raise PydanticCustomError(
-                "function", "neither built in nor FILE.py:FUNCTION", {"candidates": list(OF_RECORDS)}
-            )
         return self
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ from quantcurve.slices.records import SliceSample
 from quantcurve.stages import checks, settings_check, slices, tasks
 from quantcurve.stages.resolve import Reference
 from quantcurve.stages.scoring import Model
-from quantcurve.verdicts import Judged, not_evaluated
+from quantcurve.verdicts import Judged, VariantVerdict, not_evaluated, refused
 
 BATCH, CONTEXT_TOKENS = 16, 2048
 """Where the recipe has no `evaluate`."""
@@ -108,8 +108,8 @@ def evaluate(
     systems: Mapping[str, SystemFigures],
     session: Session,
 ) -> dict[str, Scorecard]:
-    """Scorecards of all variants; those that are not shortlisted, or are deployed with another chat template,
-    vocabulary or end token than the reference (settings_check.py), say why. None without a contract and slices.
+    """Scorecards of all variants. Those that are not shortlisted say so; one that is deployed with another chat
+    template, vocabulary or end token than the reference fails (settings_check.py). None without a contract and slices.
 
     Args:
         loaded: the recipe.
@@ -132,9 +132,9 @@ def evaluate(
     chosen = {model.name: model for model in others if listed.get(model.name) == ""}  # the engine floor is not listed
     step, folder = tasks.text_side(loaded, reference, session)
     around = _Around(loaded, TextSide(folder), reference.step.file.content_hash, step.ends, session)
-    for name, why in _mismatches(around, original, chosen).items():
-        del chosen[name]
-        found[name] = Scorecard(verdict=not_evaluated(f"not evaluated: {why}"))
+    refusals = _refusals(around, original, chosen)
+    found |= {name: Scorecard(verdict=verdict) for name, verdict in refusals.items()}
+    chosen = {name: model for name, model in chosen.items() if name not in refusals}
     asker = _Asker(around, {REFERENCE: original, **chosen})
     card = Card(contract, asker.counts())
 
@@ -151,15 +151,15 @@ def evaluate(
     return found
 
 
-def _mismatches(around: _Around, original: Model, chosen: Mapping[str, Model]) -> dict[str, str]:
-    """Why variants are not asked that are deployed with other settings than the reference."""
+def _refusals(around: _Around, original: Model, chosen: Mapping[str, Model]) -> dict[str, VariantVerdict]:
+    """Verdicts of variants that are not asked: those that are deployed with other settings than the reference fail."""
     found = {}
     for name, model in chosen.items():
         try:
             if why := settings_check.mismatch(model, original, around.text, around.session):
-                found[name] = f"settings mismatch: {why}"
+                found[name] = refused(f"settings mismatch: {why}")
         except BackendError as error:
-            found[name] = reason(error, name)
+            found[name] = not_evaluated(f"not evaluated: {reason(error, name)}")
     return found
 
 

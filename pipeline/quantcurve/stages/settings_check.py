@@ -1,8 +1,8 @@
 """Whether a variant is deployed with the reference's chat template, vocabulary and end tokens.
 
 The scorecard writes all prompts with the reference's own, so that every model gets the same tokens. What a variant's
-file brings is what it will be run with: if that is another, its verdict would be of a model that nobody deploys, and it
-is not evaluated.
+file brings is what it will be run with: if that is another, figures of it would be of a model that nobody deploys. Such
+a variant is not asked, and its verdict is `fail`, not `not evaluated`: a run that ends well must not hide it.
 
 Of a GGUF file every field that begins with `tokenizer.` is compared. Of an IR's folder the chat template beside it and
 the one in openvino_tokenizer.xml, which GenAI takes; that it ends at the reference's end token; and the ids of
@@ -12,7 +12,6 @@ the reference has one.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -58,14 +57,7 @@ def mismatch(variant: Model, reference: Model, text: TextSide, session: Session)
     if isinstance(variant.runtime, CacheTypes):
         return _fields(_of_gguf(variant, session).fields, wanted)
     beside = TextSide(variant.path)
-    if template := wanted.get(TEMPLATE):
-        found = _template("its chat template", beside.template_source, template)
-        in_ir = template_of_ir(variant.path)
-        if found or in_ir is None:
-            return found
-        if found := _template(f"the chat template in its {OPENVINO_TOKENIZER}", in_ir, template):
-            return found
-    return _ends(beside, wanted.get(EOS)) or _ids(beside, text)
+    return _of_folder(beside, wanted.get(TEMPLATE)) or _ends(beside, wanted.get(EOS)) or _ids(beside, text)
 
 
 def template_of_ir(folder: Path) -> str | None:
@@ -82,6 +74,15 @@ def template_of_ir(folder: Path) -> str | None:
     except (OSError, ElementTree.ParseError) as error:
         raise ModelFileError(f"{path}: cannot be read: {error}; export the model again") from error
     return None if node is None else node.get("value")
+
+
+def _of_folder(beside: TextSide, wanted: str | None) -> str:
+    if wanted is None:
+        return ""
+    if found := _template("its chat template", beside.template_source, wanted):
+        return found
+    in_ir = template_of_ir(beside.path)
+    return "" if in_ir is None else _template(f"the chat template in its {OPENVINO_TOKENIZER}", in_ir, wanted)
 
 
 def _of_gguf(model: Model, session: Session) -> TextFields:
@@ -110,7 +111,8 @@ def _template(what: str, found: str | None, wanted: str | None) -> str:
         return ""
     if found is None or wanted is None:
         return f"{what} is not there" if found is None else f"{what} is one that the reference does not have"
-    place = len(os.path.commonprefix([found, wanted]))
+    differences = (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b)
+    place = next(differences, min(len(found), len(wanted)))
     shown = [_excerpt(one[place:]) for one in (found, wanted)]
     return f"{what} is not the reference's, first difference at character {place + 1}: {shown[0]} against {shown[1]}"
 
