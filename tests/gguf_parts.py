@@ -153,3 +153,31 @@ def _body(key: Key) -> list[Field]:
     if element == STRING:  # the first string's length apart
         return [*start, Field("length", key.body[12:20]), Field("text", key.body[20:])]
     return [*start, Field("value", key.body[12:])]
+
+
+def rewritten(source: Path, target: Path, texts: dict[str, str | int | None]) -> Path:
+    """A copy of a GGUF file with other fields in its header; tensors are as they were.
+
+    Args:
+        source: any file.
+        target: to write; may be the source.
+        texts: by key the text or number that it is to have; None: it is left out.
+    """
+    import gguf
+
+    reader = gguf.GGUFReader(source)
+    draft = target.with_suffix(".draft")
+    writer = gguf.GGUFWriter(draft, str(reader.fields["general.architecture"].contents()))
+    for key, field in reader.fields.items():
+        value = texts.get(key, field.contents())
+        if not key.startswith("GGUF.") and key != "general.architecture" and value is not None:
+            kinds = [*field.types, None]
+            writer.add_key_value(key, value, kinds[0], sub_type=kinds[1])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    draft.rename(target)
+    return target

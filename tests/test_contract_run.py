@@ -206,3 +206,91 @@ def test_a_judge_that_raises_is_named(tmp_path: Path, tiny_model: Path) -> None:
     )
     with pytest.raises(RecipeError, match=r"slice a, item t\d+: judge judge.py:broken raised KeyError"):
         run(recipe_of(tmp_path, tiny_model, contract), Where(threads=2, cache=tmp_path / "cache"))
+
+
+CHECKED = """\
+evaluate:
+  context_tokens: 256
+  slices:
+    - {name: routing, file: FILE, function: "FUNCTION"}
+contract: {shortlist: 1, quality: {routing: 2 points, every slice: no significant regression}}
+"""
+CHECKS = """
+def routed(model, items):
+    prompts = [item.record["prompt"] for item in items]
+    said = model.generate(prompts, max_tokens=4)
+    return [float(len(one) % 2) for one in said]
+
+
+def alone(items):
+    return []
+
+
+def drawn(model, items, calls=[]):
+    calls.append(1)
+    return [float(len(calls)) for _ in items]
+"""
+
+
+def checked(folder: Path, model: Path, file: str = "boats.jsonl", function: str = "checks.py:routed") -> LoadedRecipe:
+    (folder / "checks.py").write_text(CHECKS)
+    (folder / "empty.jsonl").write_text("\n")
+    (folder / "torn.jsonl").write_text('{"a": 1}\n{"a"\n')
+    return recipe_of(folder, model, CHECKED.replace("FILE", file).replace("FUNCTION", function))
+
+
+def test_a_check_of_the_users_own_has_a_verdict(tmp_path: Path, tiny_model: Path) -> None:
+    recipe, where = checked(tmp_path, tiny_model), Where(threads=2, cache=tmp_path / "cache")
+    found = run(recipe, where)
+    (card,) = (v.scorecard for v in found.variants if v.scorecard and v.scorecard.slices)
+    assert [b.budget.name for b in card.verdict.budgets] == ["routing", "routing"]
+    (routing,) = card.slices
+    assert routing.kind == "check" and routing.behaviour is None
+    assert {f.statistic for f in routing.figures} == {"value"}
+    evidence = routing.figures[0].evidence
+    assert routing.items <= 24 and evidence.lost is not None and evidence.won is not None
+    lost = [one for one in card.failing if one.slice == "routing"]
+    assert card.verdict.decision != "fail" or len(lost) == evidence.lost
+    events = list[Event]()
+    assert [v.scorecard for v in run(recipe, where, events.append).variants] == [v.scorecard for v in found.variants]
+    assert not [e for e in events if e.stage == "slices"]
+
+
+def test_a_check_that_draws_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    recipe = checked(tmp_path, tiny_model, function="checks.py:drawn")
+    with pytest.raises(RecipeError, match=r"slice routing: checks\.py:drawn is not deterministic: two runs"):
+        run(recipe, Where(threads=2, cache=tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("file", "function", "said"),
+    [
+        ("none.jsonl", "checks.py:routed", r"recipe\.yaml:\d+: .*there is no such file"),
+        ("empty.jsonl", "checks.py:routed", r"recipe\.yaml:\d+: .*empty\.jsonl:1: the file is empty"),
+        ("torn.jsonl", "checks.py:routed", r"recipe\.yaml:\d+: .*torn\.jsonl:2: not valid JSON"),
+        ("boats.jsonl", "none.py:routed", r"recipe\.yaml:\d+: .*there is no file .*none\.py"),
+        ("boats.jsonl", "checks.py:routes", r"recipe\.yaml:\d+: .*has no routes; did you mean routed"),
+        ("boats.jsonl", "checks.py:alone", r"recipe\.yaml:\d+: .*it takes \(items\)"),
+        ("boats.jsonl", "negative_kl_divergence", r"recipe\.yaml:\d+: .*takes windows of texts"),
+        ("boats.jsonl", "exact_mach", r"recipe\.yaml:\d+: .*did you mean exact_match"),
+    ],
+)
+def test_a_check_that_cannot_be_made_is_refused_by_plan(
+    file: str, function: str, said: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        plan(checked(tmp_path, tiny_model, file, function), Where(threads=2, cache=tmp_path / "cache"))
+
+
+def test_behaviour_of_a_check_is_refused_by_plan(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "checks.py").write_text(CHECKS)
+    contract = (
+        CHECKED.replace("FILE", "boats.jsonl")
+        .replace("FUNCTION", "checks.py:routed")
+        .replace(
+            "quality: {routing: 2 points, every slice: no significant regression}",
+            "behaviour: {loops on routing: no more}",
+        )
+    )
+    with pytest.raises(RecipeError, match=r"recipe\.yaml:\d+: .*loops is of answers, and those of routing are its"):
+        plan(recipe_of(tmp_path, tiny_model, contract), Where(threads=2, cache=tmp_path / "cache"))

@@ -47,9 +47,9 @@ def test_a_users_function_is_loaded_as_it_is_now(tmp_path: Path):
     before = list(sys.path)
     write(tmp_path, GOOD)
     first = source_hash("mine.py:judge", tmp_path)
-    assert values(load("mine.py:judge", tmp_path), "mine", None, ITEMS) == list(range(12))
+    assert values(load("mine.py:judge", tmp_path), "validation mine", None, ITEMS) == list(range(12))
     write(tmp_path, GOOD.replace("float", "-1 * "))  # in the same second, as long as before
-    assert values(load("mine.py:judge", tmp_path), "mine", None, ITEMS) == [-i for i in range(12)]
+    assert values(load("mine.py:judge", tmp_path), "validation mine", None, ITEMS) == [-i for i in range(12)]
     assert source_hash("mine.py:judge", tmp_path) != first
     assert source_hash("mine.py:other", tmp_path) != source_hash("mine.py:judge", tmp_path)
     assert sys.path == before and not (tmp_path / "__pycache__").exists()
@@ -60,7 +60,7 @@ def test_a_users_file_may_have_records_of_its_own(tmp_path: Path):
         "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass A:\n    x: int\n\n"
     )
     write(tmp_path, source + GOOD.replace("float(item.record['x'])", "A(3).x"))
-    assert values(load("mine.py:judge", tmp_path), "mine", None, ITEMS) == [3] * 12
+    assert values(load("mine.py:judge", tmp_path), "validation mine", None, ITEMS) == [3] * 12
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_folder_is_no_file(tmp_path: Path):
 )
 def test_what_is_not_one_number_for_each_item_is_refused(given: object, said: str):
     with pytest.raises(RecipeError, match=f"^validation mine.*{said}"):
-        values(lambda model, items: given, "mine", None, ITEMS)
+        values(lambda model, items: given, "validation mine", None, ITEMS)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_is_not_one_number_for_each_item_is_refused(given: object, said: st
     ],
 )
 def test_numbers_of_any_kind_are_taken(given: object):
-    found = values(lambda model, items: given, "mine", None, ITEMS)
+    found = values(lambda model, items: given, "validation mine", None, ITEMS)
     assert found == list(range(12)) and {type(v) for v in found} == {float}
 
 
@@ -140,13 +140,13 @@ def test_a_function_that_raises_is_told_with_its_line(tmp_path: Path):
     inner = "    def inner(i):\n        return i.record['y']\n"
     write(tmp_path, f"def judge(model, items):\n{inner}    return list(map(inner, items))\n")
     with pytest.raises(RecipeError, match=r"validation mine: .*mine\.py:3: KeyError: 'y'; mend"):
-        values(load("mine.py:judge", tmp_path), "mine", None, ITEMS)
+        values(load("mine.py:judge", tmp_path), "validation mine", None, ITEMS)
     write(tmp_path, "import json\ndef judge(model, items):\n\n    return json.loads('{')\n")
     with pytest.raises(RecipeError, match=r"mine\.py:4: JSONDecodeError"):  # raised far below
-        values(load("mine.py:judge", tmp_path), "mine", None, ITEMS)
+        values(load("mine.py:judge", tmp_path), "validation mine", None, ITEMS)
     write(tmp_path, "def judge(model, items):\n    for i in items:\n        yield i.record['y']\n")
     with pytest.raises(RecipeError, match=r"mine\.py:3: KeyError"):
-        values(load("mine.py:judge", tmp_path), "mine", None, ITEMS)
+        values(load("mine.py:judge", tmp_path), "validation mine", None, ITEMS)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_the_model_raises_keeps_its_kind(error: QuantcurveError):
         raise error
 
     with pytest.raises(type(error), match=f"^validation mine: {error.args[0]}") as caught:
-        values(judge, "mine", None, ITEMS)
+        values(judge, "validation mine", None, ITEMS)
     assert type(caught.value) is type(error) and caught.value.args[1:] == error.args[1:]
 
 
@@ -202,15 +202,15 @@ def by_neighbours(model, items):
 def test_what_is_not_deterministic_is_found(function, what: str):
     said = rf"validation mine is not deterministic: {what} differ: item \d+ \(wiki\) is .* and then .*usual causes"
     with pytest.raises(RecipeError, match=said):
-        check_deterministic(function, "mine", None, ITEMS)
+        check_deterministic(function, "validation mine", None, ITEMS)
 
 
 def test_rounding_of_other_batches_is_let_pass():
     def judge(model, items):
         return [1000.0 + i.record["x"] + 1e-4 * len(items) for i in items]
 
-    assert len(check_deterministic(judge, "mine", None, ITEMS)) == 12
-    assert check_deterministic(judge, "mine", None, ITEMS[:1]) == pytest.approx([1000.0001])
+    assert len(check_deterministic(judge, "validation mine", None, ITEMS)) == 12
+    assert check_deterministic(judge, "validation mine", None, ITEMS[:1]) == pytest.approx([1000.0001])
 
 
 def test_json_is_read_strictly_and_by_its_schema():

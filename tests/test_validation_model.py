@@ -165,6 +165,34 @@ def test_a_prompt_of_nothing_is_the_end_token_where_no_token_begins_texts(model:
     assert found.nats == pytest.approx(rows[np.arange(len(ids) - 1), ids[1:]].sum(), rel=1e-4)
 
 
+def test_a_check_of_the_scorecard_gets_the_same(ir: Path, model: OpenModel, tmp_path: Path):
+    """The same IR asked through its own process, in batches, as the scorecard does."""
+    from quantcurve.slices.check_model import CheckModel, CheckSettings
+    from quantcurve.task_model import TaskModel, TaskSettings
+
+    settings = TaskSettings(threads=2, runtime=EXACT, batch=3, batch_tokens=256)
+    task = TaskModel(ir, settings, "check", tmp_path / "log")
+    check = CheckModel(task, CheckSettings(model.text, tuple(model.text.ends), CONTEXT))
+    pairs = [*PAIRS, ("the cat sat on ", "the mat"), ("the cat sat on the m", "at"), ("", "the")]
+    prompts = ["the cat", "one two three", "the cat sat on the mat and"]
+    with task.held():
+        for ours, theirs in zip(check.log_likelihood(pairs), model.log_likelihood(pairs), strict=True):
+            assert ours.nats == pytest.approx(theirs.nats, rel=1e-4)
+            assert (ours.tokens, ours.greedy) == (theirs.tokens, theirs.greedy)
+        whole = model.generate(prompts, 12)
+        assert check.generate(prompts, 12) == whole
+        stop = whole[0][4:6]
+        for stops in ([stop, "never said"], stop, [""], ""):
+            assert check.generate(prompts, 12, stops) == model.generate(prompts, 12, stops)
+    messages = [{"role": "user", "content": "hi"}]
+    assert check.chat(messages) == model.chat(messages) and check.context_tokens == model.context_tokens
+    said = {most: model.generate(["the cat"], most)[0] for most in (3, 6)}
+    rows = [{"prompt": "the cat", "answer": said[most], "max_tokens": most} for most in (3, 6, 3)]
+    items = [Item(i, "qa", record=row) for i, row in enumerate([*rows, rows[0] | {"answer": "no"}])]
+    with task.held():
+        assert built_in.exact_match(check, items) == built_in.exact_match(model, items) == [1, 1, 1, 0]
+
+
 def greedy(model: OpenModel, prompt: str, count: int) -> list[int]:
     """Without a cache: the whole text anew for every token."""
     ids = model.text.encode(prompt)

@@ -45,6 +45,7 @@ def write_tiny_llama(
     n_ctx: int = 2048,
     precision: str = "F16",
     add_bos: bool = False,
+    template: str | None = None,
 ) -> Path:
     """Write a random `llama` GGUF file (2.5 MB with the defaults) whose sizes fit every quantization type.
 
@@ -62,6 +63,7 @@ def write_tiny_llama(
         n_ctx: context length that the file claims.
         precision: F16, BF16 or F32, of the matrices.
         add_bos: whether the tokenizer puts `<|start|>` in front of a text.
+        template: of chats, if it has one.
     """
     import gguf
 
@@ -78,6 +80,8 @@ def write_tiny_llama(
     writer.add_rope_freq_base(10000.0)
     writer.add_file_type({"F32": 0, "F16": 1, "BF16": 32}[precision])
     _add_tokenizer(writer, vocab, add_bos)
+    if template is not None:
+        writer.add_chat_template(template)
     random = np.random.default_rng(seed)
     for name, shape, spread in _matrices(vocab, n_embd, n_layer, n_embd // n_head * n_head_kv, n_ff):
         _add_matrix(writer, name, (random.standard_normal(shape) * spread).astype(np.float32), precision)

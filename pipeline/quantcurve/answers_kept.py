@@ -23,8 +23,15 @@ from quantcurve.likelihood import Batch, Followed, Likelihood
 class Kept:
     """A file of groups by what was asked; `path` None keeps nothing."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, remember: bool = False) -> None:
+        """Read what is kept.
+
+        Args:
+            path: of the file.
+            remember: whether what is added may be asked for again in this process.
+        """
         self._lines = Lines(path) if path else None
+        self._remember = remember
         self._known: dict[str, list[Any]] = {}
         for line in self._lines.new() if self._lines else ():
             if isinstance(line, dict) and isinstance(line.get("rows"), list):
@@ -40,8 +47,7 @@ class Kept:
         Raises:
             PrerequisiteError: the disk is full, or refuses to be written.
         """
-        if self._lines:
-            self._lines.append({"key": key, "rows": [written_answer(answer) for answer in answers]})
+        self._add(key, [written_answer(answer) for answer in answers])
 
     def likelihoods(self, key: str) -> list[Likelihood] | None:
         """Of a batch; None if they are not there."""
@@ -49,8 +55,13 @@ class Kept:
 
     def add_likelihoods(self, key: str, found: Sequence[Likelihood]) -> None:
         """Keep a batch; errors as `add_answers`."""
+        self._add(key, [_written_likelihood(one) for one in found])
+
+    def _add(self, key: str, rows: list[Any]) -> None:
         if self._lines:
-            self._lines.append({"key": key, "rows": [_written_likelihood(one) for one in found]})
+            self._lines.append({"key": key, "rows": rows})
+        if self._remember:
+            self._known[key] = rows
 
 
 def key_of_group(requests: Sequence[Request], shared: int) -> str:

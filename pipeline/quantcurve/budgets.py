@@ -18,10 +18,13 @@ from quantcurve.verdicts import Budget, Judged, Scale
 
 Pairs = Sequence[tuple[SliceSample, SliceSample]]
 """The same items on the reference and on the variant."""
+IN_POINTS: tuple[Statistic, ...] = ("right",)
+IN_NATS: tuple[Statistic, ...] = ("right_choice_likelihood", "answer_likelihood")
+"""What limits are on, the first of them that a slice has; of a check in both cases its values."""
 
 
 def quality(contract: Contract, slices: Mapping[str, Pairs]) -> list[Judged]:
-    """Budgets on slices, and on parts of all of them.
+    """Budgets on slices, and on parts of all of them but checks, whose values have units of their own.
 
     Args:
         contract: the recipe's.
@@ -37,7 +40,7 @@ def quality(contract: Contract, slices: Mapping[str, Pairs]) -> list[Judged]:
 def _named(name: str, slices: Mapping[str, Pairs]) -> list[tuple[str, Pairs]]:
     if name == "every slice":
         return list(slices.items())
-    every = [pair for pairs in slices.values() for pair in pairs]
+    every = [pair for pairs in slices.values() for pair in pairs if pair[0].kind != "check"]
     if name == "every language":
         return [(f"language {key}", [p for p in every if p[0].language == key]) for key in _keys(every, "language")]
     if name == "every prompt length":
@@ -54,14 +57,15 @@ def _quality(name: str, limit: QualityLimit, margin: QualityLimit, pairs: Pairs)
     in_nats = limit.kind == "nats"
     scale: Scale = "nats" if in_nats else "points"
     budget = Budget(part="quality", name=name, words=limit.words, scale=scale)
-    statistics: tuple[Statistic, ...] = ("right_choice_likelihood", "answer_likelihood") if in_nats else ("right",)
-    before, after = next(((a, b) for s in statistics for a, b in [values(pairs, s)] if a), ([], []))
-    if not before:
+    names = (*(IN_NATS if in_nats else IN_POINTS), "value")
+    found = next(((s, a, b) for s in names for a, b in [values(pairs, s)] if a), None)
+    if found is None:
         return Judged(budget, missing("no item of it was judged"))
-    mean = float(np.mean(before))
-    lines = _lines(limit, margin, mean)
-    evidence = of_items(before, after, lines, "nats per token" if in_nats else "share")
-    return Judged(budget, evidence, "" if in_nats else floor(pairs, before, lines))
+    statistic, before, after = found
+    lines = _lines(limit, margin, float(np.mean(before)))
+    unit = "value" if statistic == "value" else "nats per token" if in_nats else "share"
+    rates = statistic == "right" or (statistic == "value" and {*before, *after} <= {0.0, 1.0})
+    return Judged(budget, of_items(before, after, lines, unit), floor(pairs, before, lines) if rates else "")
 
 
 def _lines(limit: QualityLimit, margin: QualityLimit, mean: float) -> Lines:

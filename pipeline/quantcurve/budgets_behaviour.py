@@ -13,7 +13,7 @@ from quantcurve.metrics.evidence import Evidence, Lines, missing, of_both_sides,
 from quantcurve.metrics.item_changes import ratio_of_means
 from quantcurve.metrics.transforms import log_estimate
 from quantcurve.recipe_contract import RATES, BehaviourLimit, Contract, QualityLimit, parts
-from quantcurve.slices.compare import confidence
+from quantcurve.slices.certainty import confidence
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged, Scale
 

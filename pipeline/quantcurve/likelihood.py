@@ -164,6 +164,8 @@ def _split(places: Sequence[int], pairs: Sequence[Pair], batch_tokens: int, sequ
 
 def _runs(questions: Sequence[_Placed]) -> Iterator[tuple[Sequence[_Placed], int]]:
     """Neighbours with how many tokens they share, and all that share too little with theirs, with 0."""
+    if not questions:
+        return
     alone: list[_Placed] = []
     start, shared = 0, 0
     for i, common in enumerate([*map(_common, questions[:-1], questions[1:]), 0], 1):

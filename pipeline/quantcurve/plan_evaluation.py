@@ -49,6 +49,10 @@ def evaluated(loaded: LoadedRecipe, variants: int) -> Iterator[Planned]:
     quick = recipe.contract.mode == "quick"
     found = entries(recipe)
     for entry in found:
+        if entry.function:
+            records = len(loading.load_check(entry, recipe.contract, loaded.path.parent, recipe.seed))
+            yield Planned("scorecard", f"{entry.name}, up to {records} records by {entry.function}")
+            continue
         items = loading.load(entry, recipe.contract, loaded.path.parent, recipe.seed).items
         batch = evaluation.batch if evaluation else BATCH
         yield Planned(

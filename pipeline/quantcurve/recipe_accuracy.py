@@ -18,8 +18,8 @@ BUILT_IN = (
     *("multiple_choice", "exact_match", "json_validity"),
 )
 """Validation functions that quantcurve brings (validation_functions.py)."""
-OF_WINDOWS = BUILT_IN[:3]
-"""Take windows of texts; the others take records."""
+OF_WINDOWS, OF_RECORDS = BUILT_IN[:3], BUILT_IN[3:]
+"""What they take: windows of texts, or records."""
 ZERO_ON_THE_REFERENCE = "negative_kl_divergence"
 """A function whose value is 0 on the float reference, so that there is no share of it to lose."""
 

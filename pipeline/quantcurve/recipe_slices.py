@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from quantcurve.recipe_accuracy import OF_RECORDS, OF_WINDOWS
 from quantcurve.records import Frozen
 from quantcurve.slices.formats import NAMES as FORMATS
 from quantcurve.slices.items import Kind
 from quantcurve.slices.makers import NAMES as MADE
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w.+-]+$")]
+
+ASKED_HERE = ("made", "kind", "format", "judge", "max_tokens", "system")
+"""Fields of slices whose items quantcurve asks and judges."""
 
 
 class SliceEntry(Frozen):
@@ -29,11 +33,42 @@ class SliceEntry(Frozen):
     judge: str | None = Field(
         None, max_length=1000, description="FILE.py:FUNCTION in place of the built-in judge, relative to the recipe"
     )
+    function: str | None = Field(
+        None,
+        max_length=1000,
+        description="a check: FILE.py:FUNCTION, called with a model and the file's records, relative to the recipe; or "
+        f"one of {', '.join(OF_RECORDS)}",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("function")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value in OF_WINDOWS:
+            raise PydanticCustomError(
+                "function", "takes windows of texts; of records: {known}", {"known": ", ".join(OF_RECORDS)}
+            )
+        if value is not None and value not in OF_RECORDS and ".py:" not in value:
+            raise PydanticCustomError(
+                "function", "neither built in nor FILE.py:FUNCTION", {"candidates": list(OF_RECORDS)}
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _possible_check(self) -> SliceEntry:
+        if self.function is None:
+            return self
+        if not self.file:
+            raise PydanticCustomError("function", "a function judges a model on records: give their file")
+        others = [name for name in ASKED_HERE if getattr(self, name) is not None]
+        if others:
+            words = {"others": " and ".join(others)}
+            raise PydanticCustomError("function", "{others}: a function asks and judges itself; leave it out", words)
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> SliceEntry:

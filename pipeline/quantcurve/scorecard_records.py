@@ -6,7 +6,7 @@ from quantcurve.metrics.behaviour import Behaviour, first_divergence
 from quantcurve.metrics.confidence import ConfidenceChange
 from quantcurve.records import Frozen
 from quantcurve.slices.compare import SliceFigure, Statistic
-from quantcurve.slices.items import Kind
+from quantcurve.slices.items import SampleKind
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import VariantVerdict
 
@@ -18,7 +18,7 @@ class SliceResult(Frozen):
     """A slice of one variant against the reference."""
 
     name: str
-    kind: Kind
+    kind: SampleKind
     items: int
     """That were asked; fewer than there are where the verdict stood before."""
     figures: tuple[SliceFigure, ...]
@@ -37,12 +37,12 @@ class SliceResult(Frozen):
 
 
 class FailingItem(Frozen):
-    """An item that the reference has right and the variant wrong."""
+    """An item that the reference has right and the variant wrong, or of a check that is worth less."""
 
     slice: str
     item: str
     reference: str
-    """Its answer."""
+    """Its answer, or a check's value."""
     variant: str
     first_divergent_token: int | None
     why: str
@@ -50,11 +50,14 @@ class FailingItem(Frozen):
     @classmethod
     def of(cls, reference: SliceSample, variant: SliceSample) -> FailingItem:
         """Of one item's samples."""
+        where = {"slice": reference.slice, "item": reference.item}
+        if reference.value is not None and variant.value is not None:
+            values = {"reference": f"{reference.value:g}", "variant": f"{variant.value:g}"}
+            return cls(**where, **values, first_divergent_token=None, why="a lower value")
         a, b = reference.answer, variant.answer
         assert a and b and variant.judgement
         return cls(
-            slice=reference.slice,
-            item=reference.item,
+            **where,
             reference=a.text,
             variant=b.text,
             first_divergent_token=first_divergence(a.tokens, b.tokens),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -54,6 +54,19 @@ class TaskModel:
         """Of the last time that it was opened."""
         self._label, self._log = label, log
         self._kept = kept or Kept(None)
+        self._held: dict[EngineConfig, _Held] | None = None
+        """By configuration without its length; None: a model is closed after every call."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block a model stays open from one call to the next, one for answers and one for likelihoods where
+        the engine opens them otherwise. One that has too little room gives way to one with twice as much."""
+        self._held = {}
+        try:
+            yield
+        finally:
+            self._close_held()
+            self._held = None
 
     def end_tokens(self) -> tuple[int, ...]:
         """Tokens that end an answer, as the model says.
@@ -62,7 +75,7 @@ class TaskModel:
             ModelFileError: the model cannot be opened.
             BackendError: the engine failed or died.
         """
-        with closing(self._opened(self._answering(ROOM_STEP, 1))) as model:
+        with self._open(self._answering(ROOM_STEP, 1)) as model:
             return model.end_tokens()
 
     def answers(self, requests: Sequence[Request], moved: Callable[[int], object] = int) -> list[Answer]:
@@ -82,7 +95,7 @@ class TaskModel:
 
         def rest(done: Collection[int]) -> Iterator[list[Answer]]:
             room = max(len(request.prompt) + request.max_tokens for request in requests)
-            with closing(self._opened(self._answering(room, batch))) as model:
+            with self._open(self._answering(room, batch)) as model:
                 for _, some in model.generate(requests, batch, done):
                     yield some
 
@@ -95,11 +108,39 @@ class TaskModel:
         parts = [_Part(key_of_batch(batch), batch.places) for batch in batches]
 
         def rest(done: Collection[int]) -> Iterator[list[Likelihood]]:
-            with closing(self._opened(self._judging(max(pair.fed for pair in pairs)))) as model:
+            with self._open(self._judging(max(pair.fed for pair in pairs))) as model:
                 for _, some in model.log_likelihoods(pairs, size, done):
                     yield some
 
         return _gathered(parts, kept.likelihoods, kept.add_likelihoods, rest, moved)
+
+    @contextmanager
+    def _open(self, config: EngineConfig) -> Iterator[Opened]:
+        if self._held is None:
+            with closing(self._opened(config)) as model:
+                yield model
+            return
+        try:
+            yield self._from_held(self._held, config)
+        except BaseException:
+            self._close_held()
+            raise
+
+    def _from_held(self, held: dict[EngineConfig, _Held], config: EngineConfig) -> Opened:
+        kind, room = config.model_copy(update={"window_tokens": 0}), config.window_tokens
+        if (known := held.get(kind)) is None or known.room < room:
+            if known:
+                del held[kind]
+                known.model.close()
+            room = ROOM_STEP * 2 ** math.ceil(math.log2(room / ROOM_STEP))
+            held[kind] = _Held(self._opened(config.model_copy(update={"window_tokens": room})), room)
+        return held[kind].model
+
+    def _close_held(self) -> None:
+        for one in (self._held or {}).values():
+            one.model.close()
+        if self._held:
+            self._held.clear()
 
     def _opened(self, config: EngineConfig) -> Opened:
         model = open_model(self.path, config, self._label, self._log)
@@ -123,6 +164,14 @@ class TaskModel:
             flash_attention=settings.flash_attention,
         )
         return plain.of(settings.runtime)
+
+
+class _Held(NamedTuple):
+    """A model that stays open."""
+
+    model: Opened
+    room: int
+    """Tokens of its longest sequence."""
 
 
 class _Part(NamedTuple):

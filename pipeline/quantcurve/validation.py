@@ -9,6 +9,9 @@ A function gets a model and items, and gives one value for each item, higher is 
 The model is the float reference, a variant, or a variant with some layers restored: a function cannot tell, and must
 not care. It must be deterministic, must not carry anything from one item to the next, and sees the items in any order,
 all at once or one by one. What it needs of the model is below; nothing of NNCF's or OpenVINO's.
+
+Accuracy control (validations) and the scorecard (slices with `function`, slices/checks.py) call the same functions. The
+scorecard has records alone: there `score` and `reference_top1` are refused.
 """
 
 from __future__ import annotations

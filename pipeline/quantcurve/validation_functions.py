@@ -8,7 +8,7 @@ space, unless one of the two has white space there (lm-evaluation-harness: `targ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,17 +79,15 @@ def exact_match(model: LanguageModel, items: Sequence[Item]) -> list[float]:
     """1 where the greedy answer to a record's `prompt` or `messages` is its `answer`, or one of its `answers`, but for
     white space around; else 0. `max_tokens` and `stop` of the record bound the answer."""
     wanted = [_answers(item) for item in items]
-    return [float(_generated(model, item).strip() in texts) for item, texts in zip(items, wanted, strict=True)]
+    return [float(said.strip() in texts) for said, texts in zip(_generated(model, items), wanted, strict=True)]
 
 
 def json_validity(model: LanguageModel, items: Sequence[Item]) -> list[float]:
     """1 where the greedy answer to a record's `prompt` or `messages`, without one fence of Markdown around it, is JSON
     (RFC 8259), and fits the record's `schema` (JSON Schema) if it has one; else 0."""
     validators = [_validator(item) for item in items]
-    return [
-        float(_is_valid(_generated(model, item), validator, item))
-        for item, validator in zip(items, validators, strict=True)
-    ]
+    said = _generated(model, items)
+    return [float(_is_valid(*one)) for one in zip(said, validators, items, strict=True)]
 
 
 def _likelihoods(
@@ -101,7 +99,29 @@ def _likelihoods(
         raise error.of(owners[error.index]) from error
 
 
-def _generated(model: LanguageModel, item: Item) -> str:
+class _Request(NamedTuple):
+    """What an answer is asked with."""
+
+    prompt: str
+    max_tokens: int
+    stops: tuple[str, ...]
+
+
+def _generated(model: LanguageModel, items: Sequence[Item]) -> list[str]:
+    """Answers; those of one length and the same stops are asked for together."""
+    found = dict[int, str]()
+    asked = [_request(model, item) for item in items]
+    for bounds in dict.fromkeys((one.max_tokens, one.stops) for one in asked):
+        places = [i for i, one in enumerate(asked) if (one.max_tokens, one.stops) == bounds]
+        try:
+            said = model.generate([asked[i].prompt for i in places], *bounds)
+        except SequenceTooLongError as error:
+            raise error.of(items[places[error.index]]) from error
+        found.update(zip(places, said, strict=True))
+    return [found[i] for i in range(len(items))]
+
+
+def _request(model: LanguageModel, item: Item) -> _Request:
     record = item.record
     if "messages" in record:
         messages = record["messages"]
@@ -119,10 +139,7 @@ def _generated(model: LanguageModel, item: Item) -> str:
     stops = [stop] if isinstance(stop, str) else stop
     if not isinstance(stops, list) or not all(isinstance(s, str) for s in stops):
         raise _wrong(item, "stop", "a text or a list of texts")
-    try:
-        return model.generate([prompt], most, stops)[0]
-    except SequenceTooLongError as error:
-        raise error.of(item) from error
+    return _Request(prompt, most, tuple(stops))
 
 
 def _pair(item: Item, prompt: str, answer: str) -> tuple[str, str]:

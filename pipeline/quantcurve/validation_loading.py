@@ -81,14 +81,15 @@ def source_hash(function: str, base: Path) -> str:
     return hashlib.sha256(place.name.encode() + b"\0" + _source(function, place.path)).hexdigest()
 
 
-def values(function: ValidationFunction, label: str, model: Any, items: Sequence[Item]) -> list[float]:
+def values(function: ValidationFunction, label: str, model: Any, items: Sequence[Item], log: str = "") -> list[float]:
     """Call a validation function and check what it gives.
 
     Args:
         function: from `load`.
-        label: of the validation, for errors.
+        label: what it is, for errors: `validation NAME`.
         model: a LanguageModel or Encoder.
         items: that it is asked for; at least one.
+        log: the run's log with the traceback and what the function printed, if there is one.
 
     Raises:
         RecipeError: the function raised an exception, or gave anything but one finite value for each item.
@@ -101,35 +102,49 @@ def values(function: ValidationFunction, label: str, model: Any, items: Sequence
     except QuantcurveError as error:
         raise _labelled(label, error) from error
     except Exception as error:
-        raise RecipeError(
-            f"validation {label}: {_raised(function, error)}; mend the function (accuracy_control.log among the run's "
-            "logs has the traceback and what it printed)"
-        ) from error
+        there = f" ({log} among the run's logs has the traceback and what it printed)" if log else ""
+        raise RecipeError(f"{label}: {_raised(function, error)}; mend the function{there}") from error
     return _checked(label, given, items)
 
 
-def check_deterministic(function: ValidationFunction, label: str, model: Any, items: Sequence[Item]) -> list[float]:
+def check_repeats(
+    function: ValidationFunction, label: str, model: Any, items: Sequence[Item], log: str = ""
+) -> list[float]:
+    """Values of all items, after a second run has given the same; arguments and errors as `values`.
+
+    Raises:
+        RecipeError: the two runs differ; the message has the item and both values.
+    """
+    first = values(function, label, model, items, log)
+    again = values(function, label, model, items, log)
+    _compare(label, "two runs over the same items", items, first, again, SAME_RUN)
+    return first
+
+
+def check_deterministic(
+    function: ValidationFunction, label: str, model: Any, items: Sequence[Item], log: str = ""
+) -> list[float]:
     """Values of all items, after a second run, one in another order, and one of some items alone have given the same.
 
     Args:
         function: from `load`.
-        label: of the validation, for errors.
+        label: as `values`, and so is `log`.
         model: the float reference.
         items: of the search; at least one.
+        log: see `values`.
 
     Raises:
-        RecipeError: as `values`, or two runs differ; the message has the item and both values.
+        RecipeError: as `check_repeats`.
     """
-    first = values(function, label, model, items)
-    _compare(label, "two runs over the same items", items, first, values(function, label, model, items), SAME_RUN)
+    first = check_repeats(function, label, model, items, log)
     order = np.random.default_rng(0).permutation(len(items))
     if (order == np.arange(len(items))).all():
         order = order[::-1]
-    shuffled = values(function, label, model, [items[i] for i in order])
+    shuffled = values(function, label, model, [items[i] for i in order], log)
     back = [shuffled[place] for place in np.argsort(order)]
     _compare(label, "runs over the items in two orders", items, first, back, OTHER_RUN)
     some = sorted({round(i) for i in np.linspace(0, len(items) - 1, SINGLES)})
-    alone = [values(function, label, model, [items[i]])[0] for i in some]
+    alone = [values(function, label, model, [items[i]], log)[0] for i in some]
     together = [first[i] for i in some]
     _compare(label, "all items at once and an item alone", [items[i] for i in some], together, alone, OTHER_RUN)
     return first
@@ -143,29 +158,28 @@ def _compare(
     worst = int(excess.argmax())
     if excess[worst] > 0:
         raise RecipeError(
-            f"validation {label} is not deterministic: {what} differ: {named(items[worst])} is {first[worst]!r} and "
+            f"{label} is not deterministic: {what} differ: {named(items[worst])} is {first[worst]!r} and "
             f"then {second[worst]!r}; {CAUSES}"
         )
 
 
 def _checked(label: str, given: Any, items: Sequence[Item]) -> list[float]:
-    where = f"validation {label}"
     if given is None:
-        raise RecipeError(f"{where} gave nothing (is its return missing?); {VALUES_WANTED}")
+        raise RecipeError(f"{label} gave nothing (is its return missing?); {VALUES_WANTED}")
     if isinstance(given, str | bytes | Mapping | set) or inspect.iscoroutine(given):
         if inspect.iscoroutine(given):
             given.close()
-        raise RecipeError(f"{where} gave a {type(given).__name__} ({given!r:.60}); {VALUES_WANTED}, in a list")
+        raise RecipeError(f"{label} gave a {type(given).__name__} ({given!r:.60}); {VALUES_WANTED}, in a list")
     try:
         found = list(given)
     except TypeError as error:  # of a number, and of an array without an axis
         raise RecipeError(
-            f"{where} gave a single {type(given).__name__} ({given!r:.60}); {VALUES_WANTED}, a mean is not enough: "
+            f"{label} gave a single {type(given).__name__} ({given!r:.60}); {VALUES_WANTED}, a mean is not enough: "
             "differences from the reference are paired item by item"
         ) from error
     if len(found) != len(items):
-        raise RecipeError(f"{where} gave {len(found)} values for {len(items)} items; {VALUES_WANTED}, in their order")
-    return [_number(where, value, item) for value, item in zip(found, items, strict=True)]
+        raise RecipeError(f"{label} gave {len(found)} values for {len(items)} items; {VALUES_WANTED}, in their order")
+    return [_number(label, value, item) for value, item in zip(found, items, strict=True)]
 
 
 def _number(where: str, value: Any, item: Item) -> float:
@@ -185,7 +199,7 @@ def _number(where: str, value: Any, item: Item) -> float:
 
 
 def _labelled(label: str, error: QuantcurveError) -> QuantcurveError:
-    where = f"validation {label}: "
+    where = f"{label}: "
     if isinstance(error, PrerequisiteError):
         return PrerequisiteError(f"{where}{error.args[0]}", error.fix)
     if isinstance(error, BackendError):

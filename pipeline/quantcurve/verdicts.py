@@ -69,6 +69,12 @@ def not_evaluated(why: str) -> VariantVerdict:
     return VariantVerdict(decision="not evaluated", sentence=why)
 
 
+def refused(why: str) -> VariantVerdict:
+    """Of a variant that must not be deployed as it is, whatever its weights are worth: it fails, and nothing of it was
+    measured."""
+    return VariantVerdict(decision="fail", sentence=why)
+
+
 def verdicts(judged: Mapping[str, Sequence[Judged]], alpha: float = ALPHA) -> dict[str, VariantVerdict]:
     """Verdicts of all variants that were evaluated.
 

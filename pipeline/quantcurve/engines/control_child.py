@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 AnyRunner = Runner | CompiledEncoder | SwitchedEncoder
 CHECKED_ITEMS = 8
 """On which a function is tried several times."""
+LOG = "accuracy_control.log"
 
 _judge: Judge | None = None
 _function: ValidationFunction | None = None
@@ -71,9 +72,9 @@ def reference_values(source: Path, config: OpenVinoConfig) -> list[float]:
     with _model(_open_runner()) as model:
         if isinstance(model, TextEncoder) and judge.reference:
             encoder_validation.keep(model.embed, judge.items, judge.reference)
-        found = validation_loading.check_deterministic(function, judge.function, model, judge.items[:CHECKED_ITEMS])
-        rest = judge.items[CHECKED_ITEMS:]
-        return found + (validation_loading.values(function, judge.function, model, rest) if rest else [])
+        label, first, rest = _label(judge), judge.items[:CHECKED_ITEMS], judge.items[CHECKED_ITEMS:]
+        found = validation_loading.check_deterministic(function, label, model, first, LOG)
+        return found + (validation_loading.values(function, label, model, rest, LOG) if rest else [])
 
 
 def open_folder(folder: Path, config: OpenVinoConfig) -> OpenVinoEffective:
@@ -146,7 +147,7 @@ def _judged(runner: AnyRunner, items: Sequence[int]) -> Judged:
     judge, function = _judging()
     started = time.perf_counter()
     with _model(runner) as model:
-        values = validation_loading.values(function, judge.function, model, [judge.items[i] for i in items])
+        values = validation_loading.values(function, _label(judge), model, [judge.items[i] for i in items], LOG)
     return Judged(values, time.perf_counter() - started)
 
 
@@ -159,6 +160,10 @@ def _model(runner: AnyRunner) -> Iterator[LanguageModel | Encoder]:
     numbers = [item.number for item in judge.items]
     with closing(OpenModel(runner, judge.scratch, numbers, judge.texts)) as model:
         yield model
+
+
+def _label(judge: Judge) -> str:
+    return f"validation {judge.function}"
 
 
 def _judging() -> tuple[Judge, ValidationFunction]:

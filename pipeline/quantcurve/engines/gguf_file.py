@@ -17,8 +17,8 @@ from quantcurve.errors import ModelFileError
 from quantcurve.records import TensorTypeShare
 
 MAGIC = b"GGUF"
-STRING = 8
-"""GGUF_TYPE_STRING (ggml/include/gguf.h)."""
+STRING, ARRAY = 8, 9
+"""GGUF_TYPE_STRING and GGUF_TYPE_ARRAY (ggml/include/gguf.h)."""
 
 
 class TensorInfo(NamedTuple):
@@ -75,7 +75,14 @@ def ggml_library() -> ctypes.CDLL:
         "gguf_get_data_offset": (size, [pointer]),
         "gguf_find_key": (i64, [pointer, text]),
         "gguf_get_kv_type": (ctypes.c_int, [pointer, i64]),
+        "gguf_get_n_kv": (i64, [pointer]),
+        "gguf_get_key": (text, [pointer, i64]),
         "gguf_get_val_str": (text, [pointer, i64]),
+        "gguf_get_val_data": (pointer, [pointer, i64]),
+        "gguf_get_arr_type": (ctypes.c_int, [pointer, i64]),
+        "gguf_get_arr_n": (size, [pointer, i64]),
+        "gguf_get_arr_data": (pointer, [pointer, i64]),
+        "gguf_get_arr_str": (text, [pointer, i64, size]),
         "gguf_get_n_tensors": (i64, [pointer]),
         "gguf_get_tensor_offset": (size, [pointer, i64]),
         "gguf_get_tensor_name": (text, [pointer, i64]),

@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 import llama_cpp as lc
 
 from quantcurve.engines.base import LlamaCppConfig
-from quantcurve.engines.gguf_file import STRING, InitParams, check_magic, ggml_library
+from quantcurve.engines.gguf_file import ARRAY, STRING, InitParams, check_magic, ggml_library
 from quantcurve.engines.llamacpp_files import check_vocabulary
 from quantcurve.engines.llamacpp_native import load
 from quantcurve.errors import ModelFileError, printable
 
 MERGES = "tokenizer.ggml.merges"
-_ARRAY = 9
-"""GGUF_TYPE_ARRAY (ggml/include/gguf.h)."""
 GET_AGAIN = "get the file again, or give the model as a Hugging Face folder"
 
 
@@ -164,7 +162,7 @@ def _merges(path: Path) -> tuple[tuple[str, str], ...]:
 
 def _strings(path: Path, key: str) -> list[str]:
     """An array of texts of the file's metadata; empty where there is none. ggml's reader: gguf-py takes seconds."""
-    ggml = _ggml()
+    ggml = ggml_library()
     context = ggml.gguf_init_from_file(os.fsencode(path), InitParams(no_alloc=True, ctx=None))
     if not context:
         raise ModelFileError(f"{path}: the GGUF header is corrupt (llama.cpp's reader refused it); {GET_AGAIN}")
@@ -172,7 +170,7 @@ def _strings(path: Path, key: str) -> list[str]:
         place = ggml.gguf_find_key(context, key.encode())
         if place < 0:
             return []
-        if ggml.gguf_get_kv_type(context, place) != _ARRAY or ggml.gguf_get_arr_type(context, place) != STRING:
+        if ggml.gguf_get_kv_type(context, place) != ARRAY or ggml.gguf_get_arr_type(context, place) != STRING:
             raise ModelFileError(f"{path}: {key} is no list of texts in the GGUF header; {GET_AGAIN}")
         raw = [ggml.gguf_get_arr_str(context, place, i) for i in range(ggml.gguf_get_arr_n(context, place))]
     finally:
@@ -182,13 +180,3 @@ def _strings(path: Path, key: str) -> list[str]:
     except UnicodeDecodeError as error:
         what = printable(error.object.decode("utf-8", "replace"))
         raise ModelFileError(f"{path}: {key} has an entry that is no UTF-8: {what!r}; {GET_AGAIN}") from error
-
-
-def _ggml() -> ctypes.CDLL:
-    """The ggml library with the signatures for arrays (ggml/include/gguf.h)."""
-    ggml = ggml_library()
-    i64, size, pointer = ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
-    ggml.gguf_get_arr_type.restype, ggml.gguf_get_arr_type.argtypes = ctypes.c_int, [pointer, i64]
-    ggml.gguf_get_arr_n.restype, ggml.gguf_get_arr_n.argtypes = size, [pointer, i64]
-    ggml.gguf_get_arr_str.restype, ggml.gguf_get_arr_str.argtypes = ctypes.c_char_p, [pointer, i64, size]
-    return ggml

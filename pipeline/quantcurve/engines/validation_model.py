@@ -23,7 +23,8 @@ from quantcurve.errors import BackendError, RecipeError
 from quantcurve.likelihood import Likelihood
 from quantcurve.metrics.logits import score_rows
 from quantcurve.validation import Item, LanguageModel
-from quantcurve.validation_errors import SequenceTooLongError, named, too_long
+from quantcurve.validation_errors import named, too_long
+from quantcurve.validation_requests import encoded_pairs, encoded_prompts, stop_strings
 
 BATCH_TOKENS = 512
 """Of all sequences that go through the model together: eight windows of 64."""
@@ -84,31 +85,16 @@ class OpenModel(LanguageModel):
 
     def log_likelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See LanguageModel.log_likelihood."""
-        sequences, targets = list[_Sequence](), list[Tokens]()
-        for i, (context, continuation) in enumerate(pairs):
-            whole, begin = self.text.encode_pair(context, continuation)
-            if not continuation or len(whole) <= begin:
-                raise RecipeError(f"pair {i}: its continuation is empty; give a text whose likelihood is wanted")
-            if len(whole) > self.context_tokens:
-                raise SequenceTooLongError("the pair", i, len(whole), self.context_tokens)
-            ids = np.array(whole, np.int32)
-            sequences.append(_Sequence(i, ids[:-1], begin - 1))
-            targets.append(ids[begin:])
+        encoded = encoded_pairs(self.text, pairs, self.context_tokens)
+        sequences = [_Sequence(i, pair.ids[:-1], pair.begin - 1) for i, pair in enumerate(encoded)]
+        targets = [pair.ids[pair.begin :] for pair in encoded]
         found = {s.place: self._likelihood(logits, targets[s.place]) for s, logits in self._tails(sequences)}
         return [found[i] for i in range(len(pairs))]
 
     def generate(self, prompts: Sequence[str], max_tokens: int = 64, stop: Sequence[str] = ()) -> list[str]:
         """See LanguageModel.generate."""
-        if max_tokens < 1:
-            raise RecipeError(f"max_tokens is {max_tokens}; at least one token can be generated")
-        stops = [stop] if isinstance(stop, str) else [s for s in stop if s]
-        encoded = [self.text.encode(prompt) for prompt in prompts]
-        for i, ids in enumerate(encoded):
-            if not ids:
-                raise RecipeError(f"prompt {i} is empty, and the tokenizer puts no token in front of it; give a text")
-            if len(ids) + max_tokens > self.context_tokens:
-                raise SequenceTooLongError("the prompt and max_tokens", i, len(ids) + max_tokens, self.context_tokens)
-        return [self._generated(ids, max_tokens, stops) for ids in encoded]
+        encoded = encoded_prompts(self.text, prompts, max_tokens, self.context_tokens)
+        return [self._generated(ids, max_tokens, stop_strings(stop)) for ids in encoded]
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """See LanguageModel.chat."""
@@ -163,8 +149,8 @@ class OpenModel(LanguageModel):
         nats = float((chosen - logsumexp(rows, axis=1)).sum())
         return Likelihood(nats, len(targets), bool((rows.argmax(axis=1) == targets).all()))
 
-    def _generated(self, prompt: list[int], most: int, stops: Sequence[str]) -> str:
-        fed, new = np.array([prompt], np.int32), list[int]()
+    def _generated(self, prompt: Tokens, most: int, stops: Sequence[str]) -> str:
+        fed, new, before = prompt[None], list[int](), prompt.tolist()
         past = 0
         while len(new) < most:
             logits = self.runner.forward(fed, past)[0, -1:]
@@ -174,10 +160,10 @@ class OpenModel(LanguageModel):
             if token in self.text.ends:
                 break
             new.append(token)
-            if stops and (cut := _before(self.text.continued(prompt, new), stops)) is not None:
+            if stops and (cut := _before(self.text.continued(before, new), stops)) is not None:
                 return cut
             fed = np.array([[token]], np.int32)
-        return self.text.continued(prompt, new)
+        return self.text.continued(before, new)
 
     def _check_finite(self, logits: Floats) -> None:
         if not np.isfinite(logits.max(axis=1)).all():

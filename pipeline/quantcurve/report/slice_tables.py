@@ -12,6 +12,7 @@ from quantcurve.report import words
 from quantcurve.report.matrix import ACCURACY, Matrix, MatrixRow
 from quantcurve.results import RunResult
 from quantcurve.scorecard_records import BUILT_IN, Scorecard, SliceResult
+from quantcurve.slices.compare import SliceFigure
 
 
 class SliceColumn(NamedTuple):
@@ -31,8 +32,13 @@ class SliceView(NamedTuple):
 
 def lost_points(found: SliceResult) -> Figure:
     """Points right that a variant loses on a slice, above 0 where it is worse; Missing where nothing was judged."""
-    right = found.whole("right")
-    return scaled(right.evidence.loss, 100, "points") if right else Missing(missing="no item of it was judged")
+    whole = _judged(found)
+    return scaled(whole.evidence.loss, 100, "points") if whole else Missing(missing="no item of it was judged")
+
+
+def _judged(found: SliceResult) -> SliceFigure | None:
+    """Right answers, or the values of a check."""
+    return found.whole("right") or found.whole("value")
 
 
 def slice_matrices(run: RunResult, view: SliceView) -> Iterator[Matrix]:
@@ -97,19 +103,22 @@ def _right(found: SliceResult, side: str) -> Figure:
 
 
 def _both(found: SliceResult) -> str:
+    if check := found.whole("value"):
+        values = (check.reference, check.variant)
+        return " -> ".join(f"{side.value:.3f}" if isinstance(side, Estimate) else "-" for side in values)
     sides = (_right(found, side) for side in ("reference", "variant"))
     return " -> ".join(f"{side.value:.1f}" if isinstance(side, Estimate) else "-" for side in sides)
 
 
 def _flips(found: SliceResult) -> tuple[str, str]:
-    whole = found.whole("right")
+    whole = _judged(found)
     counts = (whole.evidence.lost, whole.evidence.won) if whole else (None, None)
     lost, won = ("-" if count is None else f"{count:,}" for count in counts)
     return lost, won
 
 
 def _visible(found: SliceResult) -> str:
-    whole = found.whole("right")
+    whole = _judged(found)
     effect = whole.evidence.smallest_effect if whole else None
     return "-" if effect is None else f"{100 * effect:.1f}"
 
@@ -134,9 +143,9 @@ COMPACT = SliceView(
         SliceColumn("lost (nats/token)", _followed),
     ),
     "Right: of the reference -> of the variant; lost points are the first less the second, paired, above 0 if the "
-    "variant is worse. Lost, won: items that only the reference has right, and only the variant. Visible: the smallest "
-    "loss that so many items show with a probability of 80 %. Lost nats: log-likelihood of the reference's answer, its "
-    f"own less the variant's. {_ORDER}",
+    "variant is worse (of a check: means of its values, and hundredths of them). Lost, won: items that only the "
+    "reference has right, and only the variant. Visible: the smallest loss that so many items show with a probability "
+    f"of 80 %. Lost nats: log-likelihood of the reference's answer, its own less the variant's. {_ORDER}",
 )
 FULL = SliceView(
     (

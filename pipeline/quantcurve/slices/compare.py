@@ -15,17 +15,10 @@ import numpy as np
 
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate, Figure
-from quantcurve.metrics.confidence import (
-    Choices,
-    ConfidenceChange,
-    confidence_change,
-    item_confidence,
-    normalised,
-    temperature,
-)
 from quantcurve.metrics.evidence import ALPHA, Evidence, Lines, holm, of_items
 from quantcurve.metrics.paired import item_mean
 from quantcurve.records import Frozen
+from quantcurve.slices.certainty import right_shares
 from quantcurve.slices.records import FollowedAnswer, SliceSample
 
 Statistic = Literal[
@@ -40,6 +33,7 @@ Statistic = Literal[
     "close_first",
     "entropy",
     "choice_entropy",
+    "value",
 ]
 NAMES: dict[Statistic, str] = {
     "right": "right answers",
@@ -53,6 +47,7 @@ NAMES: dict[Statistic, str] = {
     "close_first": "the closing bracket is the likeliest token",
     "entropy": "entropy along the reference's answer",
     "choice_entropy": "entropy over the choices",
+    "value": "mean value",
 }
 TWO_SIDED: tuple[Statistic, ...] = ("entropy", "choice_entropy")
 """A change either way is one: a surer model is another model."""
@@ -93,7 +88,7 @@ class _Kind(NamedTuple):
 
     unit: str
     of: Callable[[SliceSample], float | None] | None
-    """None: it is made of all pairs together (`_shares`)."""
+    """None: it is made of all pairs together (certainty.right_shares)."""
 
 
 def figures(reference: Sequence[SliceSample], variant: Sequence[SliceSample]) -> list[SliceFigure]:
@@ -114,7 +109,8 @@ def figures(reference: Sequence[SliceSample], variant: Sequence[SliceSample]) ->
 
 
 def paired(reference: Sequence[SliceSample], variant: Sequence[SliceSample]) -> list[tuple[SliceSample, SliceSample]]:
-    """Samples of the same items, in the reference's order.
+    """Samples of the same items, in the reference's order. Of a check the records are compared, not the prompts that
+    its function made of them.
 
     Raises:
         RecipeError: an item is missing, or a model was given other tokens: its template, tokenizer or settings differ.
@@ -161,35 +157,10 @@ def values(pairs: Sequence[tuple[SliceSample, SliceSample]], statistic: Statisti
     """Of the items that have the statistic on both models: the reference's and the variant's."""
     of = _KINDS[statistic].of
     if of is None:
-        return _shares(pairs)
+        return right_shares(pairs)
     both = [(of(a), of(b)) for a, b in pairs]
     known = [(x, y) for x, y in both if x is not None and y is not None]
     return [x for x, _ in known], [y for _, y in known]
-
-
-def confidence(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> ConfidenceChange | None:
-    """How sure both models are of their choices, by their likelihoods by length; None without multiple choice."""
-    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
-    return confidence_change(*(_choices([pair[side] for pair in known]) for side in (0, 1))) if known else None
-
-
-def _shares(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[list[float], list[float]]:
-    """Log-probability of each right choice among its item's choices, the variant's likelihoods divided by the
-    temperature that brings it closest to the reference (confidence.py): a model that is only surer loses nothing."""
-    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
-    if not known:
-        return [], []
-    before, after = (_choices([pair[side] for pair in known]) for side in (0, 1))
-    found = temperature(before.log_likelihoods, after.log_likelihoods)
-    at = found.value if isinstance(found, Estimate) else 1.0
-    scaled = after._replace(log_likelihoods=[np.asarray(x) / at for x in after.log_likelihoods])
-    first, second = (-item_confidence(one).negative_log_likelihood for one in (before, scaled))
-    return first.tolist(), second.tolist()
-
-
-def _choices(samples: Sequence[SliceSample]) -> Choices:
-    likelihoods = normalised([s.likelihoods for s in samples], [s.lengths for s in samples])
-    return Choices(likelihoods, [s.right or 0 for s in samples])
 
 
 def _figure(pairs: Sequence[tuple[SliceSample, SliceSample]], statistic: Statistic, part: str) -> list[SliceFigure]:
@@ -221,7 +192,7 @@ def _evidence(before: Sequence[float], after: Sequence[float], statistic: Statis
 def _parts(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> dict[str, list[tuple[SliceSample, SliceSample]]]:
     """By language, group and length of the prompt, where there is more than one of them."""
     found: dict[str, list[tuple[SliceSample, SliceSample]]] = {}
-    for name in (lambda s: f"language {s.language}", lambda s: s.group, lambda s: length_of(s.prompt_tokens)):
+    for name in (_language, lambda s: s.group, lambda s: length_of(s.prompt_tokens)):
         by_name = defaultdict[str, list[tuple[SliceSample, SliceSample]]](list)
         for pair in pairs:
             by_name[name(pair[0])].append(pair)
@@ -230,8 +201,14 @@ def _parts(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> dict[str, list[t
     return found
 
 
-def length_of(tokens: int) -> str:
-    """The part that a prompt of so many tokens belongs to."""
+def _language(sample: SliceSample) -> str:
+    return sample.language and f"language {sample.language}"
+
+
+def length_of(tokens: int | None) -> str:
+    """The part that a prompt of so many tokens belongs to; empty where it is not known."""
+    if tokens is None:
+        return ""
     low = max((n for n in LENGTHS if n <= tokens), default=0)
     high = min((n for n in LENGTHS if n > tokens), default=None)
     return f"prompts of {low} to {high - 1} tokens" if high else f"prompts of {low} tokens or more"
@@ -280,10 +257,13 @@ _KINDS: dict[Statistic, _Kind] = {
     "close_first": _Kind("share", _of_followed(lambda f: None if f.close_rank is None else float(f.close_rank == 1))),
     "entropy": _Kind("nats", _of_followed(lambda f: f.entropy)),
     "choice_entropy": _Kind("nats", _choice_entropy),
+    "value": _Kind("value", lambda sample: sample.value),
 }
 
 
 def _value(figure: Figure, unit: str) -> str:
     if not isinstance(figure, Estimate):
         return "?"
+    if unit == "value":
+        return f"{figure.value:.3f}"
     return f"{100 * figure.value:.1f} %" if unit == "share" else f"{figure.value:.3f} {unit}"

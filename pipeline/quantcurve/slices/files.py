@@ -54,10 +54,10 @@ def read(path: Path, kind: Kind | None, format: str | None, limit: int | None, s
     if format is not None:
         _require_kind(path, kind, format)
     found, mistakes = list[_Found](), list[str]()
-    for number, line in _lines(path):
+    for number, line in lines(path):
         record = Record(path, number, line)
         try:
-            record = record._replace(row=_row(record))
+            record = record._replace(row=row(record))
             item = _own(record, kind) if format is None else formats.item(format, record, seed)
             check(record, item)
             found.append(_Found(record, item if item.id else item.model_copy(update={"id": str(number)})))
@@ -66,9 +66,8 @@ def read(path: Path, kind: Kind | None, format: str | None, limit: int | None, s
     kept = _without_repeats(found) if format is not None else found
     mistakes += _clashes(kept)
     if mistakes:
-        more = [f"and {len(mistakes) - MISTAKES_SHOWN} lines more"] if len(mistakes) > MISTAKES_SHOWN else []
-        raise RecipeError("\n".join(mistakes[:MISTAKES_SHOWN] + more))
-    _require_enough(path, found, kept)
+        raise of_mistakes(mistakes)
+    require_enough(path, [one.record.number for one in found], len(kept))
     return _drawn([one.item for one in kept], limit, seed)
 
 
@@ -78,8 +77,18 @@ def _require_kind(path: Path, kind: Kind | None, name: str) -> None:
         raise RecipeError(f"{path}: kind: format {name} has items of kind {has} (got {kind!r}); leave kind out")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers from 1."""
+def of_mistakes(mistakes: Sequence[str]) -> RecipeError:
+    """One error of some mistakes, a line of text each; of many the first."""
+    more = [f"and {len(mistakes) - MISTAKES_SHOWN} lines more"] if len(mistakes) > MISTAKES_SHOWN else []
+    return RecipeError("\n".join([*mistakes[:MISTAKES_SHOWN], *more]))
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers from 1.
+
+    Raises:
+        RecipeError: the file cannot be read, or is no text in UTF-8.
+    """
     try:
         if path.is_char_device() or path.is_fifo():  # which may never end
             raise RecipeError(f"{path}: is no file; name a JSONL file")
@@ -113,10 +122,14 @@ def _similar(path: Path) -> str:
     return f"did you mean {similar}?" if similar else "check the path"
 
 
-def _row(record: Record) -> dict[str, Any]:
-    """A line's object, in which every value is finite, UTF-8 and not too deep."""
+def row(record: Record) -> dict[str, Any]:
+    """A line's object, in which every value is finite, UTF-8 and not too deep.
+
+    Raises:
+        RecipeError: it is none.
+    """
     try:
-        row = json.loads(record.row, object_pairs_hook=partial(_unique, record))
+        found = json.loads(record.row, object_pairs_hook=partial(_unique, record))
     except json.JSONDecodeError as error:
         step = "write one JSON object a line, on one line"
         raise mistake(record, None, f"not valid JSON: {error.msg}, column {error.colno}", step, record.row) from error
@@ -124,20 +137,20 @@ def _row(record: Record) -> dict[str, Any]:
         raise mistake(record, None, "nested too deeply", "flatten it") from error
     except ValueError as error:  # Python reads no integers of thousands of digits
         raise mistake(record, None, "a number of thousands of digits", "write a shorter one") from error
-    if not isinstance(row, dict):
-        raise mistake(record, None, "an item is an object with fields", "write one object in {} a line", row)
-    for field, value in row.items():
+    if not isinstance(found, dict):
+        raise mistake(record, None, "an item is an object with fields", "write one object in {} a line", found)
+    for field, value in found.items():
         _require_plain(record, field, value)
-    return row
+    return found
 
 
 def _unique(record: Record, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict[str, Any]()
+    found = dict[str, Any]()
     for name, value in pairs:
-        if name in row:
+        if name in found:
             raise mistake(record, name, "stands twice in an object", "remove one of them", value)
-        row[name] = value
-    return row
+        found[name] = value
+    return found
 
 
 def _require_plain(record: Record, field: str, value: Any) -> None:
@@ -157,8 +170,8 @@ def _require_plain(record: Record, field: str, value: Any) -> None:
 
 
 def _own(record: Record, kind: Kind | None) -> Item:
-    row = record.row
-    there = row.get("kind", kind)
+    fields = record.row
+    there = fields.get("kind", kind)
     if there is None:
         step = f"write it in the recipe or in every line, one of {', '.join(KINDS)}"
         public = ", ".join(formats.NAMES)
@@ -171,11 +184,11 @@ def _own(record: Record, kind: Kind | None) -> Item:
         raise mistake(record, "kind", f"the recipe says {kind}", "a slice has items of one kind: part the file", there)
     own = cast(Kind, there)
     try:
-        item = cast(Item, item_class(own).model_validate_json(json.dumps({**row, "kind": own}), strict=True))
+        item = cast(Item, item_class(own).model_validate_json(json.dumps({**fields, "kind": own}), strict=True))
     except ValidationError as error:
         raise explained(record, own, error) from error
     for place, choice in enumerate(item.choices if isinstance(item, ChoiceItem) else ()):
-        if choice in row["choices"][:place]:
+        if choice in fields["choices"][:place]:
             raise mistake(record, f"choices.{place}", "stands there twice", "write choices that differ", choice)
     return item
 
@@ -215,13 +228,23 @@ def _asked(item: Item) -> tuple[object, ...]:
     return item.prompt, item.messages, getattr(item, "choices", ())
 
 
-def _require_enough(path: Path, found: Sequence[_Found], kept: Sequence[_Found]) -> None:
-    if not found:
+def require_enough(path: Path, numbers: Sequence[int], kept: int) -> None:
+    """Refuse a file of too few items.
+
+    Args:
+        path: of the file.
+        numbers: of its lines.
+        kept: how many of them do not repeat another.
+
+    Raises:
+        RecipeError: it has none, or one.
+    """
+    if not numbers:
         raise RecipeError(f"{path}:1: the file is empty; write one item a line, as a JSON object")
-    if len(kept) < FEWEST:
-        repeats = f" ({len(found) - len(kept)} lines repeat it)" if len(found) > len(kept) else ""
+    if kept < FEWEST:
+        repeats = f" ({len(numbers) - kept} lines repeat it)" if len(numbers) > kept else ""
         raise RecipeError(
-            f"{path}:{found[-1].record.number}: one item is too few for an interval{repeats}; add items: {FEWEST} at "
+            f"{path}:{numbers[-1]}: one item is too few for an interval{repeats}; add items: {FEWEST} at "
             "least, and a hundred or more for a narrow one"
         )
 

@@ -144,6 +144,21 @@ Item = Annotated[
 Kind = Literal["choice", "number", "text", "retrieval", "code", "json", "tool_call", "instructions", "refusal"]
 
 
+class CheckItem(Frozen):
+    """A line of a file that the user's function asks a model about (checks.py)."""
+
+    kind: Literal["check"] = "check"
+    number: int
+    """Of the line."""
+    source: str
+    """Name of the file."""
+    record: dict[str, JsonValue]
+
+
+SampleKind = Kind | Literal["check"]
+"""Of items that are asked, and of those that a function asks about."""
+
+
 class Judgement(Frozen):
     """What a judge says of one generated answer."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from quantcurve.recipe_contract import Contract
 from quantcurve.recipe_slices import SliceEntry
 from quantcurve.scorecard_plan import items_of
-from quantcurve.slices import files, makers
-from quantcurve.slices.items import Item
+from quantcurve.slices import checks, files, makers
+from quantcurve.slices.items import CheckItem, Item
+
+T = TypeVar("T")
 
 
 class LoadedSlice(NamedTuple):
@@ -37,8 +39,21 @@ def load(entry: SliceEntry, contract: Contract, base: Path, seed: int) -> Loaded
     if entry.file is None:
         count = items_of(contract, entry.name, entry.items, makers.distinct(entry.maker))
         return LoadedSlice(entry, makers.made(entry.maker, count, seed))
-    path = base / Path(entry.file).expanduser()
-    every = files.read(path, entry.kind, entry.format, None, seed)
+    every = files.read(_path(entry, base), entry.kind, entry.format, None, seed)
+    return LoadedSlice(entry, _drawn(every, entry, contract, seed))
+
+
+def load_check(entry: SliceEntry, contract: Contract, base: Path, seed: int) -> list[CheckItem]:
+    """Items of one check; arguments and errors as `load`."""
+    return _drawn(checks.read(_path(entry, base)), entry, contract, seed)
+
+
+def _path(entry: SliceEntry, base: Path) -> Path:
+    assert entry.file
+    return base / Path(entry.file).expanduser()
+
+
+def _drawn(every: Sequence[T], entry: SliceEntry, contract: Contract, seed: int) -> list[T]:
     order = np.random.default_rng(seed).permutation(len(every))
     count = items_of(contract, entry.name, entry.items, len(every))
-    return LoadedSlice(entry, [every[i] for i in order[:count]])
+    return [every[i] for i in order[:count]]

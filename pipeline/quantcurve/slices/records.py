@@ -7,7 +7,7 @@ import numpy as np
 from quantcurve.generation import StopReason
 from quantcurve.likelihood import Likelihood
 from quantcurve.records import Frozen
-from quantcurve.slices.items import Judgement, Kind
+from quantcurve.slices.items import Judgement, SampleKind
 from quantcurve.task_records import AnswerRecord
 
 
@@ -41,11 +41,14 @@ class SliceSample(Frozen):
 
     slice: str
     item: str
-    kind: Kind
+    kind: SampleKind
     language: str
+    """Empty of a check whose record does not say."""
     group: str
-    prompt_tokens: int
+    prompt_tokens: int | None
+    """None of a check, whose prompts are its function's."""
     prompt_hash: str
+    """Of a check that of its record."""
     safe: bool | None = None
     """Whether the prompt is to be answered, of refusals."""
     right: int | None = None
@@ -58,10 +61,12 @@ class SliceSample(Frozen):
     judgement: Judgement | None = None
     followed: FollowedAnswer | None = None
     """None where the reference's answer is empty, and of multiple choice."""
+    value: float | None = None
+    """Of a check, higher is better."""
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """None of multiple choice."""
+        """None of multiple choice and of checks."""
         return self.answer.stop_reason if self.answer else None
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from quantcurve import scorecard
+from quantcurve import scorecard, validation_loading
 from quantcurve.budgets import Pairs, note
 from quantcurve.budgets_system import SystemFigures, system
 from quantcurve.engines.text_side import TextSide
@@ -21,13 +21,15 @@ from quantcurve.scorecard_plan import Candidate, shortlist
 from quantcurve.scorecard_records import BUILT_IN, FailingItem, Scorecard, SliceResult
 from quantcurve.session import Session
 from quantcurve.slices import asks, judging, loading
-from quantcurve.slices.compare import confidence, figures
+from quantcurve.slices.certainty import confidence
+from quantcurve.slices.check_model import CheckSettings
+from quantcurve.slices.compare import figures
 from quantcurve.slices.makers import NAMES as MADE
 from quantcurve.slices.records import SliceSample
-from quantcurve.stages import slices, tasks
+from quantcurve.stages import checks, settings_check, slices, tasks
 from quantcurve.stages.resolve import Reference
 from quantcurve.stages.scoring import Model
-from quantcurve.verdicts import Judged, not_evaluated
+from quantcurve.verdicts import Judged, VariantVerdict, not_evaluated, refused
 
 BATCH, CONTEXT_TOKENS = 16, 2048
 """Where the recipe has no `evaluate`."""
@@ -48,6 +50,8 @@ class _Around(NamedTuple):
     loaded: LoadedRecipe
     text: TextSide
     """The reference's tokenizer."""
+    text_hash: str
+    """Of the reference, which that is made of."""
     ends: tuple[int, ...]
     session: Session
 
@@ -76,14 +80,34 @@ def check(loaded: LoadedRecipe) -> None:
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
                 with at(loaded, "contract", part, key):
                     raise RecipeError(f"a budget on {on}, and the recipe has no such slice; {hint}")
+    _check_behaviour(loaded, {entry.name for entry in found if entry.function})
     if (contract.quality or contract.behaviour) and not found:
         with at(loaded, "contract"):
             raise RecipeError(f"budgets need slices: add some under evaluate.slices, or name one of {', '.join(MADE)}")
     for i, entry in enumerate(found):
         place = ("evaluate", "slices", i) if loaded.recipe.evaluate and i < len(loaded.recipe.evaluate.slices) else ()
         with at(loaded, *place):
-            loading.load(entry, contract, loaded.path.parent, loaded.recipe.seed)
-            judging.judge_of(entry, loaded.path.parent)
+            _check_slice(entry, loaded)
+
+
+def _check_slice(entry: SliceEntry, loaded: LoadedRecipe) -> None:
+    base = loaded.path.parent
+    if entry.function:
+        loading.load_check(entry, loaded.recipe.contract, base, loaded.recipe.seed)
+        validation_loading.load(entry.function, base)
+        return
+    loading.load(entry, loaded.recipe.contract, base, loaded.recipe.seed)
+    judging.judge_of(entry, base)
+
+
+def _check_behaviour(loaded: LoadedRecipe, functions: Collection[str]) -> None:
+    for key in loaded.recipe.contract.behaviour:
+        figure, on = parts(key)
+        if on in functions:
+            with at(loaded, "contract", "behaviour", key):
+                raise RecipeError(
+                    f"{figure} is of answers, and those of {on} are its function's own; give {on} a limit under quality"
+                )
 
 
 def evaluate(
@@ -94,7 +118,8 @@ def evaluate(
     systems: Mapping[str, SystemFigures],
     session: Session,
 ) -> Evaluated:
-    """Scorecards of all variants; those that are not shortlisted say why.
+    """Scorecards of all variants. Those that are not shortlisted say so; one that is deployed with another chat
+    template, vocabulary or end token than the reference fails (settings_check.py).
 
     Args:
         loaded: the recipe.
@@ -116,7 +141,11 @@ def evaluate(
     original, *others = models
     chosen = {model.name: model for model in others if listed.get(model.name) == ""}  # the engine floor is not listed
     step, folder = tasks.text_side(loaded, reference, session)
-    asker = _Asker(_Around(loaded, TextSide(folder), step.ends, session), {REFERENCE: original, **chosen})
+    around = _Around(loaded, TextSide(folder), reference.step.file.content_hash, step.ends, session)
+    refusals = _refusals(around, original, chosen)
+    found |= {name: Scorecard(verdict=verdict) for name, verdict in refusals.items()}
+    chosen = {name: model for name, model in chosen.items() if name not in refusals}
+    asker = _Asker(around, {REFERENCE: original, **chosen})
     card = Card(contract, asker.counts())
 
     def of_system(name: str) -> list[Judged]:
@@ -132,6 +161,18 @@ def evaluate(
     return Evaluated(found, asker.hashes())
 
 
+def _refusals(around: _Around, original: Model, chosen: Mapping[str, Model]) -> dict[str, VariantVerdict]:
+    """Verdicts of variants that are not asked: those that are deployed with other settings than the reference fail."""
+    found = {}
+    for name, model in chosen.items():
+        try:
+            if why := settings_check.mismatch(model, original, around.text, around.session):
+                found[name] = refused(f"settings mismatch: {why}")
+        except BackendError as error:
+            found[name] = not_evaluated(f"not evaluated: {reason(error, name)}")
+    return found
+
+
 class _ModelError(Exception):
     """One variant's engine failed."""
 
@@ -141,20 +182,24 @@ class _ModelError(Exception):
 
 
 class _Asker:
-    """Slices as tokens, and the models that are asked."""
+    """Slices as tokens, checks, and the models that are asked."""
 
     def __init__(self, around: _Around, models: Mapping[str, Model]) -> None:
         self._around, self._models = around, models
-        self._slices = {entry.name: self._prepared(entry) for entry in entries(around.loaded.recipe)}
+        found = entries(around.loaded.recipe)
+        self._checks = {entry.name: self._check(entry, entry.function) for entry in found if entry.function}
+        self._slices = {entry.name: self._prepared(entry) for entry in found if not entry.function}
         self._reference: dict[tuple[str, range], slices.OnModel] = {}
 
     def counts(self) -> dict[str, int]:
         """Items of each slice."""
-        return {name: len(one.asked) for name, one in self._slices.items()}
+        names = [entry.name for entry in entries(self._around.loaded.recipe)]
+        return {n: len(self._checks[n].items if n in self._checks else self._slices[n].asked) for n in names}
 
     def hashes(self) -> tuple[str, ...]:
         """Of all items of each slice, and of its judge."""
-        return tuple(f"{one.asked_hash} {one.judge_version}" for one in self._slices.values())
+        judged = (f"{one.asked_hash} {one.judge_version}" for one in self._slices.values())
+        return (*judged, *(one.asked_hash for one in self._checks.values()))
 
     def _prepared(self, entry: SliceEntry) -> slices.SliceAsking:
         loaded = self._around.loaded
@@ -162,7 +207,7 @@ class _Asker:
         items = loading.load(entry, recipe.contract, base, recipe.seed).items
         settings = asks.AskSettings(
             ends=self._around.ends,
-            context_tokens=recipe.evaluate.context_tokens if recipe.evaluate else CONTEXT_TOKENS,
+            context_tokens=self._context_tokens,
             max_tokens=entry.max_tokens,
             system=entry.system,
         )
@@ -170,25 +215,47 @@ class _Asker:
         judge, version = judging.judge_of(entry, base)
         return slices.SliceAsking(entry.name, asked, settings, self._around.text, judge, version)
 
+    def _check(self, entry: SliceEntry, function: str) -> checks.Checking:
+        around, base = self._around, self._around.loaded.path.parent
+        recipe = around.loaded.recipe
+        return checks.Checking(
+            name=entry.name,
+            items=loading.load_check(entry, recipe.contract, base, recipe.seed),
+            function=validation_loading.load(function, base),
+            function_name=function,
+            function_hash=validation_loading.source_hash(function, base),
+            settings=CheckSettings(around.text, around.ends, self._context_tokens),
+            text_hash=around.text_hash,
+        )
+
+    @property
+    def _context_tokens(self) -> int:
+        evaluation = self._around.loaded.recipe.evaluate
+        return evaluation.context_tokens if evaluation else CONTEXT_TOKENS
+
     def ask(self, model: str, name: str, part: range) -> Answered:
         """Samples of some items; those of the reference are kept, since variants are led along them."""
-        whole = self._slices[name]
-        asking = whole._replace(asked=[whole.asked[i] for i in part])
-        if model == REFERENCE:
-            found = self._sample(asking, model, None)
-            self._reference[name, part] = found
-            return Answered(found.samples, found.seconds)
         try:
-            found = self._sample(asking, model, self._reference[name, part])
-            return Answered(found.samples, found.seconds)
+            return self._sample(model, name, part)
         except BackendError as error:
+            if model == REFERENCE:
+                raise
             raise _ModelError(model, error) from error
 
-    def _sample(self, asking: slices.SliceAsking, name: str, lead: slices.OnModel | None) -> slices.OnModel:
+    def _sample(self, name: str, on: str, part: range) -> Answered:
         model, around = self._models[name], self._around
         batch = around.loaded.recipe.evaluate.batch if around.loaded.recipe.evaluate else BATCH
         settings = tasks.settings_of(around.loaded, model.runtime, batch, tasks.BATCH_TOKENS, around.session)
-        return slices.sample(asking, model, settings, lead, around.session)
+        if check := self._checks.get(on):
+            some = check._replace(items=[check.items[i] for i in part])
+            return checks.sample(some, model, settings, around.session, twice=name == REFERENCE)
+        whole = self._slices[on]
+        asking = whole._replace(asked=[whole.asked[i] for i in part])
+        lead = None if name == REFERENCE else self._reference[on, part]
+        found = slices.sample(asking, model, settings, lead, around.session)
+        if name == REFERENCE:
+            self._reference[on, part] = found
+        return Answered(found.samples, found.seconds)
 
 
 def _scorecard(one: Scored, recipe: Recipe) -> Scorecard:
@@ -220,10 +287,13 @@ def _failing(one: Scored, contract: Contract) -> list[FailingItem]:
     broken = any(b.decision == "fail" for b in one.verdict.budgets)
     if contract.debug.keep == "none" or (contract.debug.keep == "failing" and not broken):
         return []
-    lost = ([(a, b) for a, b in pairs if _lost(a, b)] for pairs in one.pairs.values())
+    lost = (sorted((p for p in pairs if _loss(*p) > 0), key=lambda p: -_loss(*p)) for pairs in one.pairs.values())
     return [FailingItem.of(a, b) for some in lost for a, b in some[: contract.debug.items]]
 
 
-def _lost(reference: SliceSample, variant: SliceSample) -> bool:
+def _loss(reference: SliceSample, variant: SliceSample) -> float:
+    """Of an item: 1 where a right answer is lost, what a check's value has lost; 0 for none."""
+    if reference.value is not None and variant.value is not None:
+        return max(0.0, reference.value - variant.value)
     a, b = reference.judgement, variant.judgement
-    return bool(a and b and a.right and not b.right)
+    return float(bool(a and b and a.right and not b.right))

@@ -117,9 +117,20 @@ def sample(
         engine=session.engine_of(model.runtime),
     )
     step, artifact = session.make(STAGE, inputs, SliceStep, partial(_made, asking, inputs, model, reference, session))
-    lines = (artifact.folder / SAMPLES).read_bytes().split(b"\n")  # as bytes: answers may have U+2028 in them
-    samples = tuple(SliceSample.model_validate_json(line) for line in lines if line)
+    samples = read_samples(artifact.folder)
     return OnModel(samples, key_of(_Answers(answers=tuple(s.answer for s in samples))), step.seconds)
+
+
+def read_samples(folder: Path) -> tuple[SliceSample, ...]:
+    """What `write_samples` wrote."""
+    lines = (folder / SAMPLES).read_bytes().split(b"\n")  # as bytes: answers may have U+2028 in them
+    return tuple(SliceSample.model_validate_json(line) for line in lines if line)
+
+
+def write_samples(folder: Path, samples: Sequence[SliceSample]) -> None:
+    """Samples as an artifact has them, in their order."""
+    content = "".join(one.model_dump_json() + "\n" for one in samples)
+    (folder / SAMPLES).write_text(content, encoding="utf-8")
 
 
 class _Answers(Frozen):
@@ -145,8 +156,7 @@ def _made(
         session.progress(Event(STAGE, min(done, total), total, f"{model.name}, {asking.name}"))
 
     samples = _samples(asking, opened, reference, moved)
-    content = "".join(one.model_dump_json() + "\n" for one in samples)
-    (folder / SAMPLES).write_text(content, encoding="utf-8")
+    write_samples(folder, samples)
     return SliceStep(items=len(samples), effective=opened.effective, seconds=time.perf_counter() - started)
 
 

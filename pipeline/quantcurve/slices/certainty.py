@@ -1,0 +1,43 @@
+"""How sure models are of multiple choice, and how right apart from that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from quantcurve.estimates import Estimate
+from quantcurve.metrics.confidence import (
+    Choices,
+    ConfidenceChange,
+    confidence_change,
+    item_confidence,
+    normalised,
+    temperature,
+)
+from quantcurve.slices.records import SliceSample
+
+
+def confidence(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> ConfidenceChange | None:
+    """How sure both models are of their choices, by their likelihoods by length; None without multiple choice."""
+    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
+    return confidence_change(*(_choices([pair[side] for pair in known]) for side in (0, 1))) if known else None
+
+
+def right_shares(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[list[float], list[float]]:
+    """Log-probability of each right choice among its item's choices, the variant's likelihoods divided by the
+    temperature that brings it closest to the reference (confidence.py): a model that is only surer loses nothing."""
+    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
+    if not known:
+        return [], []
+    before, after = (_choices([pair[side] for pair in known]) for side in (0, 1))
+    found = temperature(before.log_likelihoods, after.log_likelihoods)
+    at = found.value if isinstance(found, Estimate) else 1.0
+    scaled = after._replace(log_likelihoods=[np.asarray(x) / at for x in after.log_likelihoods])
+    first, second = (-item_confidence(one).negative_log_likelihood for one in (before, scaled))
+    return first.tolist(), second.tolist()
+
+
+def _choices(samples: Sequence[SliceSample]) -> Choices:
+    likelihoods = normalised([s.likelihoods for s in samples], [s.lengths for s in samples])
+    return Choices(likelihoods, [s.right or 0 for s in samples])
