@@ -233,9 +233,7 @@ def _evaluation_step(planned: Planned, sizes: Sizes, rates: Rates) -> PlannedSte
     per_token = 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
     step = max(sizes.reference / rates.memory_bytes_per_s, planned.batch * per_token)
     seconds = min(planned.pass_tokens * per_token + planned.steps * step, planned.most_s)
-    return PlannedStep(
-        stage=planned.stage, what=planned.what, cached=False, seconds=planned.models * seconds, note="at most"
-    )
+    return PlannedStep(stage=planned.stage, what=planned.what, cached=False, seconds=planned.models * seconds)
 
 
 def _benchmark_step(recipe: Recipe, bench: Benchmark, sizes: Sizes, rates: Rates, timed: bool) -> PlannedStep:
