@@ -13,6 +13,7 @@ from quantcurve.planning import plan
 from quantcurve.recipe import LoadedRecipe, load
 from quantcurve.report.contract_notes import contract_sentences
 from quantcurve.report.markdown import markdown
+from quantcurve.report.notes import sections
 from quantcurve.results import RunResult
 from quantcurve.run import Where, run
 from quantcurve.session import Event
@@ -87,11 +88,14 @@ def test_every_variant_has_a_verdict_with_its_reason(finished: tuple[LoadedRecip
         assert words.confidence and words.behaviour is None
 
 
-def test_verdicts_stand_first_in_the_notes(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:
+def test_verdicts_stand_first_in_markdown_and_last_in_a_terminal(
+    finished: tuple[LoadedRecipe, Path, RunResult],
+) -> None:
     said = contract_sentences(finished[2])
     assert len(said) >= 3 and all(any(v.name in s for s in said) for v in finished[2].variants)
     shown = markdown(finished[2])
-    assert shown.index("Contract") < shown.index("Reference\n") if "Reference\n" in shown else "Contract" in shown
+    assert shown.index("### Contract") < shown.index("| name |") < shown.index("### Reference")
+    assert sections(finished[2])[-1].heading == "Contract" and shown.count("### Contract") == 1
 
 
 def test_the_record_has_divergence_by_text_with_intervals(finished: tuple[LoadedRecipe, Path, RunResult]) -> None:

@@ -46,20 +46,23 @@ def command(line: str, cwd: Path = ROOT) -> str:
 
 
 def demo_table() -> str:
-    """The recorded demo's tables as `make demo` prints them, with the machine it ran on; the sections below are left
-    out."""
+    """The recorded demo's tables as `make demo` prints them, with the machine it ran on; of the sections below
+    only the contract is shown."""
     from rich.console import Console
 
     from quantcurve.console import PIPED_WIDTH
     from quantcurve.report.folder import load
-    from quantcurve.report.notes import sections
+    from quantcurve.report.notes import CONTRACT, sections
     from quantcurve.report.table import table
 
     run = load(DEMO)
     sink = io.StringIO()
     Console(file=sink, width=PIPED_WIDTH, no_color=True, highlight=False).print(table(run))
-    tables, _, _ = sink.getvalue().partition(f"\n{sections(run)[0].heading}\n")
-    rows = "\n".join(row.rstrip() for row in tables.rstrip().splitlines())
+    printed, noted = sink.getvalue(), sections(run)
+    tables, _, _ = printed.partition(f"\n{noted[0].heading}\n")
+    last = f"\n{noted[-1].heading}\n"
+    verdicts = f"\n\n[…]\n{last}{printed.rpartition(last)[2]}" if noted[-1].heading == CONTRACT else ""
+    rows = "\n".join(row.rstrip() for row in f"{tables.rstrip()}{verdicts}".rstrip().splitlines())
     machine = f"{run.machine.processor}, {run.machine.logical_cores} cores, {run.machine.system}"
     return f"Measured by `make demo` on {machine}:\n\n```console\n$ make demo\n{rows}\n```\n"
 

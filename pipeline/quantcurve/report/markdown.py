@@ -10,7 +10,7 @@ from quantcurve.report import words
 from quantcurve.report.levels import levels
 from quantcurve.report.matrices import detailed_matrices
 from quantcurve.report.matrix import Matrix
-from quantcurve.report.notes import sections
+from quantcurve.report.notes import CONTRACT, Section, sections
 from quantcurve.report.rows import COLUMNS, legend, rows
 from quantcurve.results import RunResult
 
@@ -18,17 +18,24 @@ _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#>+-](?=\s)|^>")
 
 
 def markdown(run: RunResult) -> str:
-    """Table with the bounds of all intervals, and the notes below it; text from the run is escaped."""
+    """Table with the bounds of all intervals, and the notes below it; text from the run is escaped. The contract's
+    verdicts stand first, other than in a terminal, where the last lines are what is seen."""
+    found = sections(run)
+    verdicts, noted = ([_noted(s) for s in found if (s.heading == CONTRACT) is first] for first in (True, False))
     parts = [
         f"## {escape(words.plain(run.name))}: accuracy against speed",
+        *verdicts,
         _trade_off(run),
         escape(f"{legend(run)}   [low, high]: {levels(run)} interval"),
         *(part for matrix in detailed_matrices(run) for part in _matrix(matrix)),
+        *noted,
     ]
-    for section in sections(run):
-        listed = "\n".join(f"- {escape(sentence)}" for sentence in section.sentences)
-        parts.append(f"### {section.heading}\n\n{listed}")
     return "\n\n".join(parts) + "\n"
+
+
+def _noted(section: Section) -> str:
+    listed = "\n".join(f"- {escape(sentence)}" for sentence in section.sentences)
+    return f"### {section.heading}\n\n{listed}"
 
 
 def escape(text: str) -> str:

@@ -17,6 +17,8 @@ from quantcurve.report.rows import judged, rows
 from quantcurve.report.task_notes import task_sentences
 from quantcurve.results import ReferenceResult, RunResult, Speed, VariantResult
 
+CONTRACT = "Contract"
+
 
 class Section(NamedTuple):
     """Sentences under one heading; plain text, to be escaped by whoever writes it."""
@@ -26,9 +28,8 @@ class Section(NamedTuple):
 
 
 def sections(run: RunResult) -> tuple[Section, ...]:
-    """All sections that have something to say."""
+    """All sections that have something to say; the contract's verdicts, if any, are the last thing that is read."""
     every = (
-        Section("Contract", contract_sentences(run)),
         Section("Reference", _reference(run)),
         Section("Measured", _measured(run)),
         Section("Verdicts", _verdicts(run)),
@@ -41,6 +42,7 @@ def sections(run: RunResult) -> tuple[Section, ...]:
         Section("Notes", _notes(run)),
         Section("Warnings", tuple(words.plain(w) for w in run.warnings)),
         Section("Failed", _failures(run)),
+        Section(CONTRACT, contract_sentences(run)),
     )
     return tuple(section for section in every if section.sentences)
 
