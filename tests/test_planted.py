@@ -25,7 +25,9 @@ CERTAINTY = {"entropy", "choice_entropy"}
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    monkeypatch.setattr(bench_planted, "HOW", (2, 16))
+    monkeypatch.setattr(bench_planted, "ANSWER_TOKENS", 64)
     found = open_session(Where(threads=2, cache=tmp_path / "cache"))
     with found.store.in_use():
         yield found
@@ -33,6 +35,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_regressions_are_found_by_name_and_slice(session: Session, tmp_path: Path) -> None:
     bench = bench_planted.measure(ITEMS, SLICES, session, tmp_path, SOUGHT)
     found = {
@@ -47,6 +50,7 @@ def test_regressions_are_found_by_name_and_slice(session: Session, tmp_path: Pat
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_copies_that_are_only_run_otherwise_are_rarely_found(session: Session, tmp_path: Path) -> None:
     replay = bench_planted.replayed(16, ("knowledge", "json"), 40, session, tmp_path, ((1, 16), (2, 5)))
     assert replay.copies == ("1 thread, batch 16", "2 threads, batch 5")

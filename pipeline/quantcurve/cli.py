@@ -77,6 +77,7 @@ def run(
 
     Example: quantcurve run recipes/smollm2-135m.yaml --threads 8
     """
+    from quantcurve import verdicts
     from quantcurve.cli_encoder import run_encoder
     from quantcurve.encoder_recipe import is_encoder
     from quantcurve.report import folder
@@ -99,8 +100,7 @@ def run(
     say(f"results: {target / folder.RESULTS}, {target / 'curve.svg'}", quiet)
     kept = [v for v in result.variants if v.verdict and v.verdict.decision != "discard"]
     missed = [v for v in result.variants if v.accuracy_control and v.accuracy_control.verdict == "fail"]
-    cards = [v.scorecard.verdict.decision for v in result.variants if v.scorecard]
-    missed_contract = "fail" in cards or ("undecided" in cards and "pass" not in cards)
+    missed_contract = verdicts.missed(v.scorecard.verdict for v in result.variants if v.scorecard)
     if not kept or missed or missed_contract or any(v.status == "failed" for v in result.variants):
         raise typer.Exit(1)
 

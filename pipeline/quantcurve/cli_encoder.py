@@ -27,6 +27,7 @@ def run_encoder(
         quiet: without progress.
         verbose: with every step.
     """
+    from quantcurve import verdicts
     from quantcurve.encoder_recipe import load
     from quantcurve.encoder_run import run
     from quantcurve.report import folder
@@ -50,5 +51,6 @@ def run_encoder(
             console().print(sentence, soft_wrap=True)
     say(f"results: {out / folder.RESULTS}", quiet)
     missed = [v for v in result.variants if v.accuracy_control and v.accuracy_control.verdict == "fail"]
-    if missed or any(v.status == "failed" for v in result.variants):
+    missed_contract = verdicts.missed(v.verdict for v in result.variants if v.verdict)
+    if missed or missed_contract or any(v.status == "failed" for v in result.variants):
         raise typer.Exit(1)

@@ -13,8 +13,10 @@ from pydantic_core import PydanticCustomError
 
 from quantcurve import recipe_errors
 from quantcurve.calibration import FieldPath, Source
+from quantcurve.encoder_limits import SYSTEM, mistakes
 from quantcurve.errors import RecipeError
 from quantcurve.recipe_accuracy import Items
+from quantcurve.recipe_contract import Contract
 from quantcurve.recipe_openvino import FLOOR, OpenVinoVariant
 from quantcurve.records import Frozen
 from quantcurve.weight_formats import METHODS, STATIC
@@ -182,6 +184,13 @@ class EncoderRecipe(Frozen):
     retrieval: Retrieval = Retrieval()
     calibration: EncoderCalibration = EncoderCalibration()
     validation: EncoderValidation = EncoderValidation()
+    contract: Contract = Field(
+        Contract(),
+        description="what a variant must win, and what it may lose. quality: ranking (recall at the largest of "
+        "retrieval.depths), ndcg, both also as ranking@K and ranking on DOMAIN; every domain; similarity (points are "
+        f"hundredths of rho). system: {', '.join(SYSTEM)}, of a forward pass. Every variant is judged on all "
+        "queries and pairs at once: mode, shortlist and debug change nothing",
+    )
     benchmark: EncoderBenchmark | None = Field(EncoderBenchmark(), description="null leaves latency out")
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
@@ -226,7 +235,23 @@ def load(path: Path | str) -> LoadedEncoder:
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise RecipeError("\n".join(recipe_errors.explain_all(path, data, details, EncoderRecipe))) from error
-    return LoadedEncoder(recipe, path, text)
+    loaded = LoadedEncoder(recipe, path, text)
+    refuse(loaded)
+    return loaded
+
+
+def refuse(loaded: LoadedEncoder, domains: Sequence[str] | None = None) -> None:
+    """Refuse a contract that an embedding model can neither keep nor break.
+
+    Args:
+        loaded: the recipe.
+        domains: of the queries; None: they have not been read yet.
+
+    Raises:
+        RecipeError: one line for each mistake.
+    """
+    if found := list(mistakes(loaded.recipe, domains)):
+        raise RecipeError("\n".join(f"{place(loaded, where)}: {why}" for where, why in found))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from quantcurve.accuracy_records import ControlResult
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.latency_records import BenchmarkAppReport
 from quantcurve.records import EngineIdentity, Frozen, MachineFacts, ModelFile, OpenVinoEffective, StageTime
+from quantcurve.verdicts import VariantVerdict
 
 
 class EncoderWorkload(Frozen):
@@ -50,6 +51,10 @@ class RankingFigures(Frozen):
     recall: tuple[AtDepth, ...]
     """Share of a query's relevant passages among the first k."""
     recall_change: tuple[AtDepth, ...] = ()
+    """Paired difference from the reference; empty for the reference."""
+    ndcg: tuple[AtDepth, ...] = ()
+    """nDCG of the first k; empty in records of before."""
+    ndcg_change: tuple[AtDepth, ...] = ()
     """Paired difference from the reference; empty for the reference."""
     overlap: tuple[AtDepth, ...] = ()
     """Share of the reference's first k among the own first k; empty for the reference."""
@@ -100,6 +105,8 @@ class EncoderVariantResult(Frozen):
     latency: EncoderLatency | Missing | None = None
     accuracy_control: ControlResult | None = None
     """If layers were restored."""
+    verdict: VariantVerdict | None = None
+    """Of the recipe's contract; None where there is none, and for the reference."""
     notes: tuple[str, ...] = ()
 
 

@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from quantcurve import machine
-from quantcurve.encoder_recipe import EncoderRecipe, LoadedEncoder, at
+from quantcurve import encoder_contract, machine
+from quantcurve.encoder_contract import MeasuredEncoder
+from quantcurve.encoder_quality import Embeddings, quality
+from quantcurve.encoder_recipe import EncoderRecipe, LoadedEncoder, at, refuse
 from quantcurve.encoder_results import (
-    AtDepth,
-    Drift,
     EncoderLatency,
-    EncoderQuality,
     EncoderResult,
     EncoderVariantResult,
     EncoderWorkload,
-    RankingFigures,
     TextSetResult,
-    WorstText,
 )
-from quantcurve.encoder_texts import ALL, EncoderTexts, Sentences, hash_of, load_texts
+from quantcurve.encoder_texts import EncoderTexts, Sentences, hash_of, load_texts
 from quantcurve.engines import openvino
-from quantcurve.engines.base import Doubles, Floats
 from quantcurve.errors import BackendError
-from quantcurve.estimates import Estimate, Figure, Missing
-from quantcurve.metrics import embedding as figures
+from quantcurve.estimates import Missing
 from quantcurve.recipe_openvino import OpenVinoVariant
 from quantcurve.session import Session
 from quantcurve.stages import accuracy_control, encoder, encoder_control, encoder_embed, encoder_latency
 from quantcurve.stages.export import failed
 from quantcurve.stages.resolve import Failed
-
-Depths = tuple[AtDepth, ...]
-
-
-class Judged(NamedTuple):
-    """What a model made of all texts that it is judged on."""
-
-    texts: EncoderTexts
-    rows: dict[str, Floats]
-    """Embedding of each text."""
-
-    def cosines(self) -> Doubles:
-        """Of the graded pairs, (n,)."""
-        pairs = self.texts.pairs
-        return figures.cosines(self.of(pairs.first), self.of(pairs.second))
-
-    def ranking(self) -> figures.Ranking:
-        """Of all passages, for every query."""
-        found = self.texts.retrieval
-        return figures.ranking(self.of([q.text for q in found.queries]), self.of(found.passages))
-
-    def of(self, texts: Sequence[str]) -> Floats:
-        """Embeddings (n, width)."""
-        return np.stack([self.rows[text] for text in texts])
+from quantcurve.verdicts import VariantVerdict
 
 
 def run(loaded: LoadedEncoder, session: Session) -> EncoderResult:
@@ -74,11 +43,12 @@ def run(loaded: LoadedEncoder, session: Session) -> EncoderResult:
 
 
 def check(loaded: LoadedEncoder, texts: EncoderTexts) -> None:
-    """Load the validation function and draw its items, before anything is made.
+    """Look at the contract's domains, load the validation function and draw its items, before anything is made.
 
     Raises:
-        RecipeError: the function cannot be loaded, or there are too few pairs.
+        RecipeError: a budget on a domain that is not there, the function cannot be loaded, or there are too few pairs.
     """
+    refuse(loaded, texts.retrieval.domains)
     if any(v.accuracy_control for v in loaded.recipe.variants.openvino):
         encoder_control.prepare(loaded, texts.pairs, context_tokens=0)
 
@@ -110,6 +80,7 @@ def _run(loaded: LoadedEncoder, texts: EncoderTexts, session: Session) -> Encode
             else {}
         )
     results = [_result(item, lost, judged, reference, loaded, latency) for item in [reference, *made]]
+    verdicts = _verdicts(recipe, timed, {name: embeddings for name, (embeddings, _) in judged.items()}, latency)
     assert session.openvino
     return EncoderResult(
         name=recipe.name,
@@ -117,7 +88,7 @@ def _run(loaded: LoadedEncoder, texts: EncoderTexts, session: Session) -> Encode
         model_hash=source.content_hash,
         pipeline=reference.step.pipeline.describe(),
         reference=results[0],
-        variants=tuple(results[1:]),
+        variants=tuple(r.model_copy(update={"verdict": verdicts.get(r.name)}) for r in results[1:]),
         similarity=_set(texts.pairs.source, [*texts.pairs.first, *texts.pairs.second], len(texts.pairs.first)),
         retrieval=_set(
             texts.retrieval.source, texts.judged, len(texts.retrieval.queries), len(texts.retrieval.passages)
@@ -149,9 +120,9 @@ def _variants(
 
 def _embedded(
     irs: Sequence[encoder.EncoderIr], texts: EncoderTexts, session: Session
-) -> tuple[dict[str, tuple[Judged, encoder_embed.Embedded]], dict[str, Failed]]:
+) -> tuple[dict[str, tuple[Embeddings, encoder_embed.Embedded]], dict[str, Failed]]:
     """What every model made of the texts, by name; the reference must embed them, others may fail."""
-    found: dict[str, tuple[Judged, encoder_embed.Embedded]] = {}
+    found: dict[str, tuple[Embeddings, encoder_embed.Embedded]] = {}
     lost: dict[str, Failed] = {}
     for ir in irs:
         try:
@@ -161,14 +132,14 @@ def _embedded(
                 raise
             lost[ir.name] = failed(ir.name, error, session.log(ir.name))
             continue
-        found[ir.name] = Judged(texts, dict(zip(texts.judged, embedded.rows, strict=True))), embedded
+        found[ir.name] = Embeddings(texts, dict(zip(texts.judged, embedded.rows, strict=True))), embedded
     return found, lost
 
 
 def _result(
     item: encoder.EncoderIr | Failed,
     lost: dict[str, Failed],
-    judged: dict[str, tuple[Judged, encoder_embed.Embedded]],
+    judged: dict[str, tuple[Embeddings, encoder_embed.Embedded]],
     reference: encoder.EncoderIr,
     loaded: LoadedEncoder,
     latency: dict[str, EncoderLatency | Missing],
@@ -191,79 +162,18 @@ def _result(
     )
 
 
-def quality(own: Judged, base: Judged | None, depths: Sequence[int], seed: int) -> EncoderQuality:
-    """What embeddings are worth, and what has become of them.
-
-    Args:
-        own: of the model.
-        base: of the reference; None: this is the reference.
-        depths: k of recall and overlap.
-        seed: of the bootstrap.
-    """
-    graded, found = own.texts.pairs.graded, own.cosines()
-    domains = own.texts.retrieval.domains
-    queries = _per_query(own, base, depths)
-    return EncoderQuality(
-        spearman=figures.spearman(graded, found, seed),
-        spearman_change=figures.spearman_difference(graded, found, base.cosines(), seed) if base else None,
-        drift=_drift(own, base, seed) if base else None,
-        ranking=_ranking(queries, ALL, seed),
-        domains=tuple(_ranking(queries, domain, seed) for domain in domains if len(domains) > 1),
+def _verdicts(
+    recipe: EncoderRecipe,
+    irs: Sequence[encoder.EncoderIr],
+    embeddings: Mapping[str, Embeddings],
+    latency: Mapping[str, EncoderLatency | Missing],
+) -> dict[str, VariantVerdict]:
+    """Of all variants that made embeddings; the reference comes first."""
+    reference, *variants = (
+        MeasuredEncoder(embeddings[ir.name], ir.step.file.size_bytes, latency.get(ir.name)) for ir in irs
     )
-
-
-def _drift(own: Judged, base: Judged, seed: int) -> Drift:
-    texts = own.texts.judged
-    drifts = 1 - figures.cosines(own.of(texts), base.of(texts))
-    worst = int(drifts.argmax())
-    mean = figures.mean(drifts, seed, "1 - cosine", "texts")
-    assert isinstance(mean, Estimate)
-    return Drift(mean=mean, worst=WorstText(text=texts[worst], drift=float(drifts[worst])))
-
-
-class _PerQuery(NamedTuple):
-    """Figures of every query, (n,) each, by depth; of the reference only recall."""
-
-    domains: tuple[str, ...]
-    recall: dict[int, Doubles]
-    change: dict[int, Doubles]
-    overlap: dict[int, Doubles]
-    taus: Doubles | None
-
-
-def _per_query(own: Judged, base: Judged | None, depths: Sequence[int]) -> _PerQuery:
-    asked = own.texts.retrieval.queries
-    relevant, domains = [q.relevant for q in asked], tuple(q.domain for q in asked)
-    ranked = own.ranking()
-    recall = {k: figures.recalls(ranked, relevant, k) for k in depths}
-    if base is None:
-        return _PerQuery(domains, recall, {}, {}, None)
-    other = base.ranking()
-    change = {k: recall[k] - figures.recalls(other, relevant, k) for k in depths}
-    overlap = {k: figures.overlaps(ranked, other, k) for k in depths}
-    return _PerQuery(domains, recall, change, overlap, figures.taus(ranked, other))
-
-
-def _ranking(found: _PerQuery, domain: str, seed: int) -> RankingFigures:
-    some = np.array([domain in {ALL, d} for d in found.domains])
-
-    def at_depths(values: dict[int, Doubles], figure: Callable[[Doubles, str], Figure], name: str) -> Depths:
-        return tuple(AtDepth(k=k, figure=figure(v[some], f"{name}@{k}")) for k, v in values.items())
-
-    def share(values: Doubles, unit: str) -> Figure:
-        return figures.mean_share(values, unit, "queries")
-
-    def mean(values: Doubles, unit: str) -> Figure:
-        return figures.mean(values, seed, unit, "queries")
-
-    return RankingFigures(
-        domain=domain,
-        queries=int(some.sum()),
-        recall=at_depths(found.recall, share, "recall"),
-        recall_change=at_depths(found.change, mean, "recall"),
-        overlap=at_depths(found.overlap, share, "overlap"),
-        tau=None if found.taus is None else mean(found.taus[some], "Kendall's tau-b"),
-    )
+    names = [ir.name for ir in irs[1:]]
+    return encoder_contract.judge(recipe, reference, dict(zip(names, variants, strict=True)))
 
 
 def _set(source: str, texts: Sequence[str], items: int, passages: int = 0) -> TextSetResult:

@@ -10,7 +10,7 @@ and the number of items that would decide it is told.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from quantcurve.estimates import Estimate, Missing
@@ -95,6 +95,12 @@ def verdicts(judged: Mapping[str, Sequence[Judged]], alpha: float = ALPHA) -> di
         told = tuple(_budget(one, breaks[name, i], alpha) for i, one in enumerate(budgets))
         found[name] = _variant(told, keeps[name] <= alpha)
     return found
+
+
+def missed(found: Iterable[VariantVerdict]) -> bool:
+    """Whether a run's contract is not kept: a variant fails, or of those that were evaluated none passes."""
+    decisions = {verdict.decision for verdict in found}
+    return "fail" in decisions or ("undecided" in decisions and "pass" not in decisions)
 
 
 def _p_keeps(one: Judged) -> float:

@@ -122,6 +122,30 @@ def recalls(found: Ranking, relevant: Sequence[frozenset[int]], k: int) -> Doubl
     return np.array([len(want & set(row.tolist())) / len(want) for row, want in zip(top, relevant, strict=True)])
 
 
+def ndcgs(found: Ranking, relevant: Sequence[frozenset[int]], k: int) -> Doubles:
+    """nDCG@k of each query, (q,): relevant passages among the first k, each worth 1 / log2(1 + its place), over what
+    the best order gives (Järvelin & Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20,
+    422-446; gains of 0 and 1, and the discount that became usual). Unlike recall it falls where passages move down.
+
+    relevant: places of passages, at least one for every query.
+    """
+    top = found.order[:, :k]
+    worth = 1 / np.log2(np.arange(2, top.shape[1] + 2))
+    gains = [worth[np.isin(row, list(want))].sum() for row, want in zip(top, relevant, strict=True)]
+    return np.array([gain / worth[: len(want)].sum() for gain, want in zip(gains, relevant, strict=True)])
+
+
+def chance_recall(passages: int, k: int) -> float:
+    """Expected recall@k of passages in random order."""
+    return min(k, passages) / passages
+
+
+def chance_ndcg(relevant: Sequence[frozenset[int]], passages: int, k: int) -> float:
+    """Expected mean nDCG@k over queries of passages in random order."""
+    worth = 1 / np.log2(np.arange(2, min(k, passages) + 2))
+    return float(np.mean([len(want) / passages * worth.sum() / worth[: len(want)].sum() for want in relevant]))
+
+
 def overlaps(found: Ranking, reference: Ranking, k: int) -> Doubles:
     """Share of the reference's first k passages among the own first k, (q,)."""
     pairs = zip(found.order[:, :k].tolist(), reference.order[:, :k].tolist(), strict=True)

@@ -99,6 +99,39 @@ def of_items(reference: Values, variant: Values, lines: Lines, unit: str) -> Evi
     )
 
 
+def of_shares(reference: Values, variant: Values, lines: Lines, unit: str) -> Evidence:
+    """Evidence from values in [0, 1] of the same items, higher is better, of which few may differ.
+
+    Where all are 0 or 1 this is `of_items`. Else t alone knows nothing of items that differ and were not drawn: of 24
+    to 300 items of which 1 to 4 % differ, it calls a budget kept that lies on the expected loss in 5 to 79 % of all
+    samples, in place of 2.5 %. So on each side one item is added, as far off as the farthest, and where no item
+    differs, the interval is that of rates: in none to 2 % (our own addition; tests/test_evidence.py).
+
+    Args:
+        reference: (n,), of the float reference.
+        variant: (n,), of the same items.
+        lines: in the values' unit.
+        unit: of the values.
+
+    Raises:
+        ValueError: see `paired.paired_drop`.
+    """
+    a, b = np.asarray(reference, np.float64), np.asarray(variant, np.float64)
+    if np.array_equal(a, b) and a.size:
+        return of_items(np.ones_like(a), np.ones_like(b), lines, unit)
+    found = of_items(a, b, lines, unit)
+    if len(a) < MIN_ITEMS or (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
+        return found
+    far = np.abs(a - b).max()
+    worse = of_items(np.append(a, far), np.append(b, 0), lines, unit)
+    better = of_items(np.append(a, 0), np.append(b, far), lines, unit)
+    if isinstance(found.loss, Missing) or isinstance(worse.loss, Missing) or isinstance(better.loss, Missing):
+        return found
+    method = f"{found.loss.method}, one more on each side as far off as the farthest"
+    loss = found.loss.model_copy(update={"low": better.loss.low, "high": worse.loss.high, "method": method})
+    return found.model_copy(update={"loss": loss, "p_keeps": worse.p_keeps, "p_breaks": better.p_breaks})
+
+
 def of_estimate(loss: Figure, lines: Lines) -> Evidence:
     """Evidence from a figure with a t interval (or one that is about that on each of its sides).
 

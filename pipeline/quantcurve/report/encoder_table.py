@@ -9,6 +9,7 @@ from quantcurve.encoder_results import EncoderLatency, EncoderQuality, EncoderRe
 from quantcurve.estimates import Figure, Missing
 from quantcurve.report.explain import summary
 from quantcurve.report.markdown import escape, plain_table
+from quantcurve.report.words import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +38,10 @@ def encoder_markdown(result: EncoderResult) -> str:
 
 
 def sentences(result: EncoderResult) -> Iterator[str]:
-    """What the figures are of, and what is to be known of single variants."""
+    """What the contract says of each variant, what the figures are of, and what is to be known of single variants."""
+    for variant in result.variants:
+        if verdict := variant.verdict:
+            yield plain(f"{variant.name}: {verdict.decision}: {verdict.sentence}")
     yield f"{result.model}: {result.pipeline}"
     yield (
         f"Spearman: {result.similarity.items} graded pairs ({result.similarity.source}); recall: "
