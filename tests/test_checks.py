@@ -360,3 +360,10 @@ def test_what_is_remembered_can_be_asked_for_again(tmp_path: Path) -> None:
         kept.add_likelihoods("key", [Likelihood(-1.0, 2, True)])
         assert (kept.likelihoods("key") is not None) == there
     assert Kept(tmp_path / "a").likelihoods("key") == [Likelihood(-1.0, 2, True)]
+
+
+def test_a_few_graded_items_that_are_all_the_same_show_little() -> None:
+    """Values in [0, 1] of which none differs are no surer than rates of which none does."""
+    before = [0.1 * (i % 10) for i in range(40)]
+    assert decision("1 point", check_pairs(before, before)) == "undecided"
+    assert decision("10 points", check_pairs(before, before)) == "pass"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from quantcurve.estimates import Estimate
-from quantcurve.metrics.evidence import Lines, missing, of_items
+from quantcurve.metrics.evidence import Lines, missing, of_items, of_shares
 from quantcurve.metrics.paired import Values, item_mean
 from quantcurve.recipe_contract import Contract, QualityLimit
 from quantcurve.slices.compare import EXACT, Statistic, length_of, values
@@ -65,7 +65,9 @@ def _quality(name: str, limit: QualityLimit, margin: QualityLimit, pairs: Pairs)
     lines = lines_of(limit, margin, float(np.mean(before)))
     unit = "value" if statistic == "value" else "nats per token" if in_nats else "share"
     rates = statistic == "right" or (statistic == "value" and {*before, *after} <= {0.0, 1.0})
-    return Judged(budget, of_items(before, after, lines, unit), floor(pairs, before, lines) if rates else "")
+    graded = statistic == "value" and all(0 <= value <= 1 for value in (*before, *after))
+    evidence = (of_shares if graded else of_items)(before, after, lines, unit)
+    return Judged(budget, evidence, floor(pairs, before, lines) if rates else "")
 
 
 def lines_of(limit: QualityLimit, margin: QualityLimit, mean: float) -> Lines:
