@@ -13,7 +13,7 @@ from quantcurve.metrics.evidence import Evidence, Lines, missing, of_both_sides,
 from quantcurve.metrics.item_changes import ratio_of_means
 from quantcurve.metrics.transforms import log_estimate
 from quantcurve.recipe_contract import RATES, BehaviourLimit, Contract, QualityLimit, parts
-from quantcurve.slices.certainty import confidence
+from quantcurve.slices.certainty import certainty_change
 from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import Budget, Judged, Scale
 
@@ -99,5 +99,5 @@ def _behaviour_ratio(figure: str, pairs: Pairs) -> Figure:
 
 
 def _calibration(pairs: Pairs, lines: Lines) -> Evidence:
-    found = confidence(pairs)
+    found = certainty_change(pairs)
     return of_estimate(found.calibration[0].change, lines) if found else missing("no multiple choice was asked")

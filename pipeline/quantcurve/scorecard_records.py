@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from quantcurve.metrics.behaviour import Behaviour, first_divergence
-from quantcurve.metrics.confidence import ConfidenceChange
+from quantcurve.metrics.behaviour import Behaviour
+from quantcurve.metrics.confidence import Confidence, ConfidenceChange
 from quantcurve.records import Frozen
 from quantcurve.slices.compare import SliceFigure, Statistic
 from quantcurve.slices.items import SampleKind
-from quantcurve.slices.records import SliceSample
 from quantcurve.verdicts import VariantVerdict
 
 BUILT_IN = "built-in"
@@ -26,6 +25,9 @@ class SliceResult(Frozen):
     """None where nothing is generated."""
     confidence: ConfidenceChange | None
     """Of multiple choice."""
+    reference_confidence: Confidence | None = None
+    """Of multiple choice, with its reliability by bin."""
+    variant_confidence: Confidence | None = None
     judge: str = BUILT_IN
     """Or the user's, FILE.py:FUNCTION."""
     note: str = ""
@@ -42,27 +44,10 @@ class FailingItem(Frozen):
     slice: str
     item: str
     reference: str
-    """Its answer, or a check's value."""
+    """Its answer, the place of its choice, or a check's value."""
     variant: str
     first_divergent_token: int | None
     why: str
-
-    @classmethod
-    def of(cls, reference: SliceSample, variant: SliceSample) -> FailingItem:
-        """Of one item's samples."""
-        where = {"slice": reference.slice, "item": reference.item}
-        if reference.value is not None and variant.value is not None:
-            values = {"reference": f"{reference.value:g}", "variant": f"{variant.value:g}"}
-            return cls(**where, **values, first_divergent_token=None, why="a lower value")
-        a, b = reference.answer, variant.answer
-        assert a and b and variant.judgement
-        return cls(
-            **where,
-            reference=a.text,
-            variant=b.text,
-            first_divergent_token=first_divergence(a.tokens, b.tokens),
-            why=variant.judgement.why,
-        )
 
 
 class Scorecard(Frozen):

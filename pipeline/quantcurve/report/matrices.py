@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, MeanStd, VariantLatency
 from quantcurve.report import words
+from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices
 from quantcurve.report.by_text import KL, RATIO, TOP1, Measure, by_text
 from quantcurve.report.matrix import ACCURACY, LATENCY, Matrix, MatrixRow
 from quantcurve.report.perplexity_tasks import perplexity_matrix, perplexity_tasks
@@ -30,6 +31,9 @@ def _found(run: RunResult, measures: Sequence[Measure], view: SliceView) -> Iter
     if compared := perplexity_tasks(run):
         yield perplexity_matrix(compared)
     yield from slice_matrices(run, view)
+    if view is FULL:
+        yield from behaviour_matrices(run)
+        yield from confidence_matrices(run)
     if run.reference.tasks:
         yield _tasks(run)
     timed = [(v, v.latency) for v in run.variants if isinstance(v.latency, VariantLatency)]

@@ -9,7 +9,9 @@ import numpy as np
 from quantcurve.estimates import Estimate
 from quantcurve.metrics.confidence import (
     Choices,
+    Confidence,
     ConfidenceChange,
+    confidence,
     confidence_change,
     item_confidence,
     normalised,
@@ -18,10 +20,19 @@ from quantcurve.metrics.confidence import (
 from quantcurve.slices.records import SliceSample
 
 
-def confidence(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> ConfidenceChange | None:
+def certainty_change(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> ConfidenceChange | None:
     """How sure both models are of their choices, by their likelihoods by length; None without multiple choice."""
     known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
     return confidence_change(*(_choices([pair[side] for pair in known]) for side in (0, 1))) if known else None
+
+
+def confidences(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[Confidence, Confidence] | None:
+    """Of the reference and of the variant, with their reliability by bin; None without multiple choice."""
+    known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
+    if not known:
+        return None
+    reference, variant = (confidence(_choices([pair[side] for pair in known])) for side in (0, 1))
+    return reference, variant
 
 
 def right_shares(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[list[float], list[float]]:

@@ -214,10 +214,16 @@ def length_of(tokens: int | None) -> str:
     return f"prompts of {low} to {high - 1} tokens" if high else f"prompts of {low} tokens or more"
 
 
-def _right(sample: SliceSample) -> float | None:
+def chosen(sample: SliceSample) -> int:
+    """Place of the likeliest choice by length."""
+    lengths = np.maximum(np.array(sample.lengths, np.float64), 1)
+    return int(np.argmax(np.array(sample.likelihoods) / lengths))
+
+
+def is_right(sample: SliceSample) -> float | None:
+    """1 where it is, 0 where not; None where nothing was judged."""
     if sample.right is not None:
-        lengths = np.maximum(np.array(sample.lengths, np.float64), 1)
-        return float(int(np.argmax(np.array(sample.likelihoods) / lengths)) == sample.right)
+        return float(chosen(sample) == sample.right)
     judged = sample.judgement
     return None if judged is None or judged.skipped else float(judged.right)
 
@@ -246,7 +252,7 @@ def _of_followed(read: Callable[[FollowedAnswer], float | None]) -> Callable[[Sl
 
 
 _KINDS: dict[Statistic, _Kind] = {
-    "right": _Kind("share", _right),
+    "right": _Kind("share", is_right),
     "right_choice_likelihood": _Kind("nats", _right_choice),
     "right_choice_share": _Kind("nats", None),
     "well_formed": _Kind("share", _well_formed),

@@ -7,25 +7,21 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from quantcurve import scorecard, validation_loading
-from quantcurve.budgets import Pairs, note
 from quantcurve.budgets_system import SystemFigures, system
 from quantcurve.engines.text_side import TextSide
 from quantcurve.errors import BackendError, RecipeError, reason
-from quantcurve.metrics.behaviour import behaviour
 from quantcurve.recipe import LoadedRecipe, Recipe, at
-from quantcurve.recipe_contract import EVERY, Contract, parts
+from quantcurve.recipe_contract import EVERY, parts
 from quantcurve.recipe_slices import SliceEntry
 from quantcurve.records import REFERENCE
-from quantcurve.scorecard import Answered, Card, Scored
+from quantcurve.scorecard import Answered, Card
+from quantcurve.scorecard_made import scorecard_of
 from quantcurve.scorecard_plan import Candidate, shortlist
-from quantcurve.scorecard_records import BUILT_IN, FailingItem, Scorecard, SliceResult
+from quantcurve.scorecard_records import BUILT_IN, Scorecard
 from quantcurve.session import Session
 from quantcurve.slices import asks, judging, loading
-from quantcurve.slices.certainty import confidence
 from quantcurve.slices.check_model import CheckSettings
-from quantcurve.slices.compare import figures
 from quantcurve.slices.makers import NAMES as MADE
-from quantcurve.slices.records import SliceSample
 from quantcurve.stages import checks, settings_check, slices, tasks
 from quantcurve.stages.resolve import Reference
 from quantcurve.stages.scoring import Model
@@ -154,7 +150,9 @@ def evaluate(
     while chosen:
         try:
             scored = scorecard.evaluate(card, list(chosen), asker.ask, of_system)
-            return Evaluated(found | {name: _scorecard(one, recipe) for name, one in scored.items()}, asker.hashes())
+            judges = {entry.name: entry.judge or BUILT_IN for entry in entries(recipe)}
+            found |= {name: scorecard_of(one, judges, contract) for name, one in scored.items()}
+            return Evaluated(found, asker.hashes())
         except _ModelError as error:
             del chosen[error.name]
             found[error.name] = Scorecard(verdict=not_evaluated(f"not evaluated: {reason(error.cause, error.name)}"))
@@ -256,44 +254,3 @@ class _Asker:
         if name == REFERENCE:
             self._reference[on, part] = found
         return Answered(found.samples, found.seconds)
-
-
-def _scorecard(one: Scored, recipe: Recipe) -> Scorecard:
-    judges = {entry.name: entry.judge or BUILT_IN for entry in entries(recipe)}
-    return Scorecard(
-        verdict=one.verdict,
-        slices=tuple(_slice(name, pairs, judges[name]) for name, pairs in one.pairs.items() if pairs),
-        failing=tuple(_failing(one, recipe.contract)),
-    )
-
-
-def _slice(name: str, pairs: Pairs, judge: str) -> SliceResult:
-    reference, variant = ([pair[side] for pair in pairs] for side in (0, 1))
-    answers = [(a.answer, b.answer) for a, b in pairs if a.answer and b.answer]
-    return SliceResult(
-        name=name,
-        kind=reference[0].kind,
-        items=len(pairs),
-        figures=tuple(figures(reference, variant)),
-        behaviour=behaviour([a for a, _ in answers], [b for _, b in answers]) if answers else None,
-        confidence=confidence(pairs),
-        judge=judge,
-        note=note(pairs),
-    )
-
-
-def _failing(one: Scored, contract: Contract) -> list[FailingItem]:
-    """Items that the variant loses: where a budget is broken, or always, or never, as the recipe says."""
-    broken = any(b.decision == "fail" for b in one.verdict.budgets)
-    if contract.debug.keep == "none" or (contract.debug.keep == "failing" and not broken):
-        return []
-    lost = (sorted((p for p in pairs if _loss(*p) > 0), key=lambda p: -_loss(*p)) for pairs in one.pairs.values())
-    return [FailingItem.of(a, b) for some in lost for a, b in some[: contract.debug.items]]
-
-
-def _loss(reference: SliceSample, variant: SliceSample) -> float:
-    """Of an item: 1 where a right answer is lost, what a check's value has lost; 0 for none."""
-    if reference.value is not None and variant.value is not None:
-        return max(0.0, reference.value - variant.value)
-    a, b = reference.judgement, variant.judgement
-    return float(bool(a and b and a.right and not b.right))
