@@ -84,6 +84,25 @@ def test_ranking_recall_overlap_and_tau() -> None:
     assert e.taus(other, found) == pytest.approx(expected)
 
 
+def test_ndcg_of_known_orders() -> None:
+    """Passages 0 to 3 in this order; 1 / log2(3) is what the second place is worth."""
+    order = e.Ranking(np.zeros((4, 4)), np.array([[0, 1, 2, 3]] * 4))
+    relevant = [frozenset({0}), frozenset({1}), frozenset({3}), frozenset({0, 2})]
+    second = 1 / np.log2(3)
+    assert e.ndcgs(order, relevant, 3) == pytest.approx([1, second, 0, 1.5 / (1 + second)])
+    assert e.ndcgs(order, relevant, 1) == pytest.approx(e.recalls(order, [*relevant[:3], frozenset({0})], 1))
+    assert e.ndcgs(order, relevant, 9)[2] == pytest.approx(1 / np.log2(5))
+
+
+@pytest.mark.parametrize("k", [1, 4, 20])
+def test_chance_is_what_random_orders_give(k: int) -> None:
+    rng = np.random.default_rng(2)
+    relevant = [frozenset(rng.choice(12, rng.integers(1, 4), replace=False).tolist()) for _ in range(30)] * 100
+    order = e.Ranking(np.zeros((1, 12)), np.argsort(rng.random((3000, 12)), axis=1))
+    assert e.recalls(order, relevant, k).mean() == pytest.approx(e.chance_recall(12, k), abs=0.03)
+    assert e.ndcgs(order, relevant, k).mean() == pytest.approx(e.chance_ndcg(relevant, 12, k), abs=0.03)
+
+
 def test_a_mean_has_its_bootstrap_interval() -> None:
     rng = np.random.default_rng(3)
     values = rng.exponential(1, 200)

@@ -193,6 +193,56 @@ def test_the_command_line(work: Path, plain: float) -> None:
     assert isinstance(run_folder.load_any(out), EncoderResult)
 
 
+CONTRACT = {
+    "system": {"size": "-20 %"},
+    "quality": {"ranking@1": "40 points", "ndcg@3": "40 points", "every domain": "60 points"},
+}
+"""Queries are passages' own words, 12 of each domain: where none is lost, 24 points of a domain are excluded."""
+
+
+def contracted(work: Path, name: str, contract: dict[str, Any]) -> Path:
+    passages = [{"id": str(i), "passage": sentence(2000 + i)} for i in range(24)]
+    queries = [{"query": sentence(2000 + i), "relevant": [str(i)], "domain": f"d{i % 2}"} for i in range(24)]
+    (work / "same.jsonl").write_text("\n".join(map(json.dumps, [*passages, *queries])))
+    same = {"source": "same.jsonl", "depths": [1, 3]}
+    return recipe(work, ["INT8_ASYM", "F16"], name, retrieval=same, contract=contract)
+
+
+def test_a_contract_is_judged_and_told_first(work: Path) -> None:
+    out = work / "contract-out"
+    path = contracted(work, "contract", CONTRACT | {"quality": CONTRACT["quality"] | {"similarity": "20 points"}})
+    ran = quantcurve("run", path, "--cache", work / "cache", "--out", out, "--threads", "2", "--quiet")
+    assert ran.returncode == 1, "no variant passes: random grades have no rank correlation to lose"
+    found = run_folder.load_any(out)
+    assert isinstance(found, EncoderResult) and found.reference.verdict is None
+    for variant in found.variants:
+        assert variant.verdict and variant.verdict.decision == "undecided", variant.verdict
+        decided = {b.budget.name: b.decision for b in variant.verdict.budgets}
+        assert decided.pop("similarity") == "undecided" and "the reference is at the floor" in variant.verdict.sentence
+        assert set(decided.values()) == {"pass"}, variant.verdict
+        assert {"ranking@1", "ndcg@3", "ranking on d0", "ranking on d1", "size"} == decided.keys()
+        assert f"{variant.name}: undecided: {variant.verdict.sentence}" in ran.stdout.replace("\n", " ")
+    shown = (out / "table.md").read_text()
+    assert shown.index("undecided") < shown.index("graded pairs") and "| OV-F16 |" in shown
+    old = found.model_dump(mode="json", exclude={"variants": {"__all__": {"verdict"}}})
+    assert EncoderResult.model_validate(old).variants[0].verdict is None
+
+
+def test_what_passes_and_what_fails_a_contract_ends_the_command_so(work: Path) -> None:
+    for size, code, decision in (("-20 %", 0, "pass"), ("-60 %", 1, "fail")):
+        path = contracted(work, "contract", CONTRACT | {"system": {"size": size}})
+        ran = quantcurve("run", path, "--cache", work / "cache", "--out", work / "o", "--threads", "2", "--quiet")
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        assert f"OV-F16: {decision}: " in ran.stdout
+
+
+def test_a_plan_refuses_what_a_contract_cannot_name(work: Path) -> None:
+    path = contracted(work, "contract", {"quality": {"ranking on d2": "1 point"}})
+    found = quantcurve("plan", path, "--cache", work / "never")
+    assert found.returncode == 2 and "contract.quality.ranking on d2: no query is of the domain 'd2'" in found.stderr
+    assert not (work / "never").exists()
+
+
 def test_a_users_own_function_judges_an_encoder(work: Path) -> None:
     own = {"function": "own.py:shorter_is_better", "items": 16, "held_out": 16}
     found = control(made(work, [controlled(1e3, "own")], "own", validation=own), "own")

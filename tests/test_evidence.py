@@ -127,3 +127,41 @@ def test_looking_thrice_errs_no_more_often_than_the_level():
         ps = [of_items((d[:n] >= 0) * 1.0, (d[:n] <= 0) * 1.0, Lines(0, 0), "s").p_breaks for n in (50, 100, 200)]
         wrong += over_looks(ps, weights) <= evidence.ALPHA
     assert wrong / 2000 <= evidence.ALPHA + 0.005
+
+
+@pytest.mark.parametrize(("n", "lost", "won"), [(72, 0.04, 0.0), (72, 0.02, 0.01), (300, 0.04, 0.0), (24, 0.1, 0.05)])
+def test_rare_losses_of_a_part_are_not_called_kept(n: int, lost: float, won: float):
+    """The budget is the expected loss, so that what is called kept or broken is an error."""
+    rng = np.random.default_rng(4)
+    by_t, kept, broken = 0, 0, 0
+    line = (lost - won) * 0.37
+    for _ in range(400):
+        d = 0.37 * rng.choice([1, -1, 0], n, p=[lost, won, 1 - lost - won])
+        reference, variant = 0.5 + d / 2, 0.5 - d / 2
+        found = evidence.of_shares(reference, variant, Lines(line, line), "nDCG")
+        kept, broken = kept + (found.p_keeps <= evidence.ALPHA), broken + (found.p_breaks <= evidence.ALPHA)
+        by_t += of_items(reference, variant, Lines(line, line), "nDCG").p_keeps <= evidence.ALPHA
+    assert kept / 400 <= 0.03 and broken / 400 <= 0.03 and by_t / 400 > 0.03
+
+
+def test_shares_are_rates_where_all_are_0_or_1_or_none_differs():
+    rng = np.random.default_rng(5)
+    a, b = ((rng.random(40) < p).astype(float) for p in (0.9, 0.7))
+    lines = Lines(0.02, 0.0)
+    assert evidence.of_shares(a, b, lines, "share") == of_items(a, b, lines, "share")
+    same = evidence.of_shares(np.full(40, 0.5), np.full(40, 0.5), lines, "share").loss
+    assert isinstance(same, Estimate) and same.low < 0 < same.high
+    few = evidence.of_shares([0.5] * 7, [0.4] * 6 + [0.1], lines, "share")
+    assert (few.p_keeps, few.p_breaks) == (1, 1)
+
+
+def test_what_a_95_percent_interval_says_of_shares_is_what_the_tests_say():
+    rng = np.random.default_rng(6)
+    reference = rng.random(50)
+    variant = np.clip(reference - 0.1 * (rng.random(50) < 0.3), 0, 1)
+    loss = evidence.of_shares(reference, variant, Lines(0, 0), "share").loss
+    assert isinstance(loss, Estimate) and loss.low < loss.value < loss.high
+    for line in np.linspace(-0.1, 0.2, 31):
+        found = evidence.of_shares(reference, variant, Lines(line, line), "share")
+        assert (found.p_keeps <= evidence.ALPHA) == (loss.high <= line)
+        assert (found.p_breaks <= evidence.ALPHA) == (loss.low >= line)

@@ -75,8 +75,7 @@ def _of_quality(name: str, limit: QualityLimit, depths: Sequence[int], domains: 
         known = ", ".join(map(str, depths))
         return f"{found.depth} is no depth of retrieval.depths ({known}); did you mean {found._replace(depth=near)}?"
     if found.domain is not None and domains is not None and found.domain not in domains:
-        hint = _hint(f"ranking on {found.domain}", [f"ranking on {domain}" for domain in domains])
-        return f"no query is of the domain {found.domain!r:.60}; {hint}"
+        return f"no query is of the domain {found.domain!r:.60}; {_hint(found.domain, domains)}"
     return ""
 
 
