@@ -24,6 +24,8 @@ ACCURACY_CONTROL = ROOT / "tests" / "data" / "accuracy_control" / "bench.json"
 """What tools/bench_accuracy_control.py wrote with --out."""
 GENERATION = ROOT / "tests" / "data" / "generation" / "bench.json"
 """What tools/bench_generation.py wrote with --out."""
+PLANTED = ROOT / "tests" / "data" / "planted" / "bench.json"
+"""What tools/bench_planted.py wrote with --out."""
 ENCODER = ROOT / "tests" / "data" / "encoder" / "results.json"
 """results.json of `quantcurve run all-minilm-l6-v2`."""
 OPENVINO_SCORING = ROOT / "tests" / "data" / "openvino" / "scoring.json"
@@ -138,6 +140,13 @@ def generation() -> str:
     from generation_table import GenBench, table
 
     return table(GenBench.model_validate_json(GENERATION.read_text()))
+
+
+def planted() -> str:
+    """What tools/bench_planted.py found, with the machine it ran on."""
+    from bench_planted import PlantedBench, table
+
+    return table(PlantedBench.model_validate_json(PLANTED.read_text()))
 
 
 def encoder_table() -> str:
