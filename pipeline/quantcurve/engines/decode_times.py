@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from quantcurve.energy import EnergyMeter
+from quantcurve.records import SpeedSamples
 
 
 class DecodeTimes(NamedTuple):
@@ -18,6 +19,18 @@ class DecodeTimes(NamedTuple):
     steps_s: tuple[float, ...]
     energy_j: tuple[float, ...]
     """One value, or none where this machine tells none."""
+
+    def samples(self, prefill_s: float, first_token_s: float) -> SpeedSamples:
+        """The whole repetition, with what came before."""
+        return SpeedSamples(
+            prefill_s=(prefill_s,),
+            decode_s=(self.whole_s,),
+            first_token_s=(first_token_s,),
+            load_s=(),
+            decode_steps_s=(self.steps_s,),
+            decode_energy_j=self.energy_j,
+            no_energy=meter().unavailable,
+        )
 
 
 @cache

@@ -9,7 +9,7 @@ import llama_cpp as lc
 import numpy as np
 
 from quantcurve.engines.base import LlamaCppConfig, Tokens
-from quantcurve.engines.decode_times import DecodeTimes, meter, timed
+from quantcurve.engines.decode_times import DecodeTimes, timed
 from quantcurve.engines.llamacpp_child import Model, close_model, current, open_model
 from quantcurve.records import SpeedSamples, Workload
 
@@ -58,15 +58,7 @@ def time_once(workload: Workload) -> SpeedSamples:
     answered = time.perf_counter()
     decoded = _time_decode(model, workload)
     model.clear()
-    return SpeedSamples(
-        prefill_s=(prefilled - started,),
-        decode_s=(decoded.whole_s,),
-        first_token_s=(answered - started,),
-        load_s=(),
-        decode_steps_s=(decoded.steps_s,),
-        decode_energy_j=decoded.energy_j,
-        no_energy=meter().unavailable,
-    )
+    return decoded.samples(prefilled - started, answered - started)
 
 
 def _time_decode(model: Model, workload: Workload) -> DecodeTimes:

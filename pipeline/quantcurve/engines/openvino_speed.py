@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantcurve.engines.base import OpenVinoConfig, Tokens
-from quantcurve.engines.decode_times import DecodeTimes, meter, timed
+from quantcurve.engines.decode_times import DecodeTimes, timed
 from quantcurve.engines.openvino_child import Model, close_model, current, forward, open_model
 from quantcurve.records import SpeedSamples, Workload
 
@@ -38,15 +38,7 @@ def time_once(workload: Workload) -> SpeedSamples:
     int(logits[0, -1].argmax())
     answered = time.perf_counter()
     decoded = _time_decode(model, request, workload)
-    return SpeedSamples(
-        prefill_s=(prefilled - started,),
-        decode_s=(decoded.whole_s,),
-        first_token_s=(answered - started,),
-        load_s=(),
-        decode_steps_s=(decoded.steps_s,),
-        decode_energy_j=decoded.energy_j,
-        no_energy=meter().unavailable,
-    )
+    return decoded.samples(prefilled - started, answered - started)
 
 
 def _time_decode(model: Model, request: Any, workload: Workload) -> DecodeTimes:
