@@ -70,6 +70,7 @@ class Replay(Frozen):
     """Copies of a model, replayed."""
 
     copies: tuple[str, ...]
+    slices: tuple[str, ...]
     items: int
     answer_tokens: int | None
     replays: int
@@ -176,6 +177,7 @@ def replayed(wanted: Wanted, replays: int, session: Session, folder: Path, ways:
     outcomes = np.array([_outcome(copies, rng) for _ in range(replays)], np.float64)
     return Replay(
         copies=tuple(copies),
+        slices=wanted.slices,
         items=wanted.items,
         answer_tokens=wanted.answer_tokens,
         replays=replays,
@@ -228,7 +230,7 @@ def table(bench: PlantedBench) -> str:
     if one := bench.replay:
         lines += [
             f"{len(one.copies)} copies of the undamaged model that differ in threads (1, 2) and batch (2 to 32) alone, "
-            f"{one.items} items of each slice, answers of {one.answer_tokens} tokens at most, {one.replays} replays: a "
+            f"{one.items} items of each of {', '.join(one.slices)}, answers of {one.answer_tokens} tokens at most, {one.replays} replays: a "
             "copy failed the contract in "
             f"{_share(one.failed)} of the replays, and something was found in {_share(one.found)}."
         ]
