@@ -230,9 +230,9 @@ def table(bench: PlantedBench) -> str:
     if one := bench.replay:
         lines += [
             f"{len(one.copies)} copies of the undamaged model that differ in threads (1, 2) and batch (2 to 32) alone, "
-            f"{one.items} items of each of {', '.join(one.slices)}, answers of {one.answer_tokens} tokens at most, {one.replays} replays: a "
-            "copy failed the contract in "
-            f"{_share(one.failed)} of the replays, and something was found in {_share(one.found)}."
+            f"{one.items} items of each of {', '.join(one.slices)}, answers of {one.answer_tokens} tokens at most, "
+            f"{one.replays} replays: a copy failed the contract in {_share(one.failed)} of the replays, and something "
+            f"was found in {_share(one.found)}."
         ]
     return "\n".join([*lines, f"On {facts.processor}, {facts.logical_cores} cores."]) + "\n"
 
