@@ -9,7 +9,9 @@ from quantcurve.errors import RecipeError
 from quantcurve.estimates import Missing
 from quantcurve.pick import Choice, Limits, pick
 from quantcurve.recipe_openvino import FLOOR
+from quantcurve.scorecard_records import Scorecard
 from quantcurve.units import parse_size
+from quantcurve.verdicts import VariantVerdict
 
 GOOD = Made("good", kl=0.010, size_mib=100, decode_tokens_per_s=40.0)
 SMALL = Made("small", kl=0.050, size_mib=80, decode_tokens_per_s=50.0)
@@ -211,3 +213,21 @@ def test_other_sizes_are_refused_with_examples(text: str) -> None:
         parse_size(text)
     assert repr(text) in str(error.value)
     assert "120MB" in str(error.value)
+
+
+def with_contract(decision: str) -> Choice:
+    """Of a run whose fastest variant has this verdict by its contract."""
+    run = make_run([GOOD, SMALL])
+    card = Scorecard(verdict=VariantVerdict(decision=decision, sentence="json: +9.0 points"))  # type: ignore[arg-type]
+    placed = tuple(v.model_copy(update={"scorecard": card}) if v.name == "small" else v for v in run.variants)
+    return pick(run.model_copy(update={"variants": placed}), Limits())
+
+
+def test_what_breaks_the_contract_is_not_taken() -> None:
+    choice = with_contract("fail")
+    assert choice.name == "good" and why(choice, "small") == "breaks the contract: json: +9.0 points"
+
+
+def test_what_the_contract_cannot_say_is_told() -> None:
+    assert with_contract("undecided").why.endswith("; by the contract it is undecided: json: +9.0 points")
+    assert "contract" not in with_contract("pass").why and with_contract("pass").name == "small"

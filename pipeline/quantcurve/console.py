@@ -121,14 +121,20 @@ def say(text: str, quiet: bool) -> None:
         typer.echo(text, err=True)
 
 
+AGAIN = "run the same command again to go on from what was finished"
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """On Ctrl-C say how to go on."""
+    """On Ctrl-C and SIGTERM say how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        say("quantcurve: interrupted; run the same command again to go on from what was finished", quiet=False)
+        say(f"quantcurve: interrupted; {AGAIN}", quiet=False)
         raise typer.Exit(INTERRUPTED) from None
+    except interrupts.Terminated:
+        say(f"quantcurve: terminated; {AGAIN}", quiet=False)
+        raise
 
 
 def traceback_text() -> str:

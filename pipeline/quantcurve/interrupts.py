@@ -14,6 +14,10 @@ TERMINATED = 143
 _asked: int | None = None
 
 
+class Terminated(SystemExit):
+    """SIGTERM."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C. With KeyboardInterrupt itself CPython may kill the process by SIGINT after a handled interrupt."""
 
@@ -30,7 +34,7 @@ def check() -> None:
 
     Raises:
         Interrupted: after Ctrl-C.
-        SystemExit: after SIGTERM.
+        Terminated: after SIGTERM.
     """
     if _asked is not None:
         _end(_asked)
@@ -44,5 +48,5 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _end(number: int) -> None:
     if number == signal.SIGTERM:
-        raise SystemExit(TERMINATED)
+        raise Terminated(TERMINATED)
     raise Interrupted

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.pick_records import Choice, Rejection
 from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import Frozen
 from quantcurve.report import words
@@ -39,27 +40,6 @@ class Limits(Frozen):
     max_memory_bytes: int | None = None
 
 
-class Rejection(Frozen):
-    """A variant that was not taken."""
-
-    name: str
-    why: str
-
-
-class Choice(Frozen):
-    """The variant to ship, and why not the others."""
-
-    name: str | None
-    """None if no variant is inside every limit."""
-    why: str
-    rejected: tuple[Rejection, ...]
-    """Every other variant, in the order of the run."""
-    nearest_miss: str | None = None
-    """If none was taken: the variant whose worst excess over a limit, relative to the limit, is least."""
-    provenance: str
-    """What the reference is, that all were compared with."""
-
-
 class _Breach(NamedTuple):
     """A limit that a variant does not surely keep to."""
 
@@ -75,6 +55,8 @@ class _Candidate(NamedTuple):
     decision: str
     screened: str
     """The screen's sentence."""
+    contract: str
+    """What keeps the contract from saying that it passes; empty where it passes, or there is none."""
     kl: Estimate
     perplexity_ratio: Figure
     top1_agreement: Figure
@@ -102,7 +84,8 @@ class _Best(NamedTuple):
 
 
 def pick(run: RunResult, limits: Limits) -> Choice:
-    """Choose a variant of a run; discarded and failed ones are never taken, nor is the engine floor.
+    """Choose a variant of a run; those that failed, that the screen discarded or that break the contract are never
+    taken, nor is the engine floor.
 
     RecipeError: a limit that no figure could have.
     """
@@ -144,6 +127,8 @@ def _candidate(variant: VariantResult) -> _Candidate | Rejection:
         return Rejection(name=name, why=words.plain(f"discarded by the screen: {variant.verdict.sentence}"))
     if variant.accuracy_control and variant.accuracy_control.verdict == "fail":
         return Rejection(name=name, why=words.plain(f"accuracy control: {summary(variant.accuracy_control)}"))
+    if variant.scorecard and variant.scorecard.verdict.decision == "fail":
+        return Rejection(name=name, why=words.plain(f"breaks the contract: {variant.scorecard.verdict.sentence}"))
     if variant.file is None or divergence is None:
         return Rejection(name=name, why="its KL divergence was not measured")
     if isinstance(divergence.kl_mean, Missing):
@@ -153,6 +138,7 @@ def _candidate(variant: VariantResult) -> _Candidate | Rejection:
         name=name,
         decision=variant.verdict.decision if variant.verdict else "keep",
         screened=variant.verdict.sentence if variant.verdict else "",
+        contract=_contract(variant),
         kl=divergence.kl_mean,
         perplexity_ratio=divergence.perplexity_ratio,
         top1_agreement=divergence.top1_agreement,
@@ -163,6 +149,14 @@ def _candidate(variant: VariantResult) -> _Candidate | Rejection:
         decode_s=speed.samples.decode_s if isinstance(speed, Speed) else (),
         tied_with=variant.tied_with,
     )
+
+
+def _contract(variant: VariantResult) -> str:
+    if variant.scorecard is None or variant.scorecard.verdict.decision == "pass":
+        return ""
+    verdict = variant.scorecard.verdict
+    said = verdict.sentence if verdict.decision == "not evaluated" else f"{verdict.decision}: {verdict.sentence}"
+    return words.plain(f"; by the contract it is {said}")
 
 
 def _breaches(of: _Candidate, limits: Limits) -> tuple[_Breach, ...]:
@@ -273,11 +267,11 @@ def _why(best: _Best, passing: Sequence[_Candidate]) -> str:
 
 
 def _doubt(chosen: _Candidate) -> str:
-    """What the screen holds against a variant that may be taken."""
+    """What the screen and the contract hold against a variant that may be taken."""
     if chosen.decision == "keep":
-        return ""
+        return chosen.contract
     word = "suspect" if chosen.decision == "suspect" else "undecided (at a line)"
-    return f"; but the perplexity screen calls it {word}: {chosen.screened}"
+    return f"; but the perplexity screen calls it {word}: {chosen.screened}{chosen.contract}"
 
 
 def _why_lost(lost: _Candidate, best: _Best) -> str:

@@ -54,7 +54,8 @@ class PlannedStep(Frozen):
     cached: bool
     disk_bytes: int = 0
     """What it will leave in the store, or use for a moment (screen)."""
-    seconds: float = 0.0
+    seconds: float | None = 0.0
+    """None: nothing is known of it."""
     note: str = ""
 
 
@@ -229,7 +230,9 @@ def _window_count(recipe: Recipe, index: int, text: LoadedText, known: Known) ->
 def _evaluation_step(planned: Planned, sizes: Sizes, rates: Rates) -> PlannedStep:
     """Of answers as long as they may be, on models as large as the reference."""
     if not planned.models:
-        return PlannedStep(stage=planned.stage, what=planned.what, cached=False, note="no estimate of time")
+        return PlannedStep(
+            stage=planned.stage, what=planned.what, cached=False, seconds=None, note="no estimate of time"
+        )
     per_token = 2 * sizes.weights / (rates.flops * PREFILL_EFFICIENCY)
     step = max(sizes.reference / rates.memory_bytes_per_s, planned.batch * per_token)
     seconds = min(planned.pass_tokens * per_token + planned.steps * step, planned.most_s)

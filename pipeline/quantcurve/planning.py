@@ -33,8 +33,8 @@ class Plan(Frozen):
 
     @property
     def seconds(self) -> float:
-        """Estimate for what is not in the store."""
-        return sum(s.seconds for s in self.steps if not s.cached)
+        """Estimate for what is not in the store, without steps of which nothing is known."""
+        return sum(s.seconds or 0.0 for s in self.steps if not s.cached)
 
     @property
     def disk_bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from quantcurve.estimates import Estimate
 from quantcurve.recipe_contract import parts
 from quantcurve.report import words
 from quantcurve.report.slice_tables import refusal_error, refusals_by_rules
@@ -16,7 +17,7 @@ MOST_FINDINGS = 5
 
 
 def contract_sentences(run: RunResult) -> tuple[str, ...]:
-    """One sentence for each variant; of those that were evaluated what else was lost or changed."""
+    """One sentence for each variant; of those that were evaluated each other budget, and what else changed."""
     found = run_findings(run)
     cards = [(variant.name, variant.scorecard) for variant in run.variants if variant.scorecard]
     sentences = list[str]()
@@ -24,6 +25,7 @@ def contract_sentences(run: RunResult) -> tuple[str, ...]:
         decision = card.verdict.decision
         said = card.verdict.sentence if decision == "not evaluated" else f"{decision}: {card.verdict.sentence}"
         sentences.append(f"{name}: {said}.")
+        sentences += _others(name, card)
         sentences += _changed(name, [one for one in found if one.variant == name])
         sentences += _flipped(name, card)
     if any(_refusals_by_rules(card) for _, card in cards):
@@ -37,10 +39,19 @@ def run_findings(run: RunResult) -> list[Finding]:
     return findings({name: [f for one in card.slices for f in one.figures] for name, card in evaluated.items()})
 
 
+def _others(name: str, card: Scorecard) -> Iterator[str]:
+    """The budgets that the verdict's own sentence does not tell."""
+    for one in card.verdict.budgets:
+        if one.sentence not in card.verdict.sentence:
+            yield f"{name}, {one.sentence}."
+
+
 def _changed(name: str, own: Sequence[Finding]) -> Iterator[str]:
     for one in own[:MOST_FINDINGS]:
         what = "changed" if one.figure.statistic in TWO_SIDED else "lost"
-        yield f"{name}, also {what}: {one.sentence}."
+        loss = one.figure.evidence.loss
+        items = f"{loss.n:,} items, " if isinstance(loss, Estimate) else ""
+        yield f"{name}, also {what}: {one.sentence} ({items}p {one.p:.1g})."
     if len(own) > MOST_FINDINGS:
         yield f"{name}: {len(own) - MOST_FINDINGS} more of these are in results.json."
 

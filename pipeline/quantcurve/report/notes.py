@@ -32,7 +32,7 @@ def sections(run: RunResult) -> tuple[Section, ...]:
     every = (
         Section("Reference", _reference(run)),
         Section("Measured", _measured(run)),
-        Section("Verdicts", _verdicts(run)),
+        Section("Screen by perplexity", _verdicts(run)),
         Section("KV cache", cache_sentences(run)),
         Section("Tasks", task_sentences(run)),
         Section("OpenVINO", openvino_sentences(run)),

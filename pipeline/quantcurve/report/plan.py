@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quantcurve.plan_steps import PlannedStep
 from quantcurve.planning import Plan
 
 if TYPE_CHECKING:
@@ -25,11 +26,18 @@ def plan_table(plan: Plan) -> RenderableType:
         state = "in the store" if step.cached else "to do"
         disk = f"{step.disk_bytes / MB:,.0f}" if step.disk_bytes and not step.cached else ""
         what = f"{step.what} ({step.note})" if step.note else step.what
-        table.add_row(step.stage, Text(what), state, disk, "" if step.cached else _duration(step.seconds))
+        table.add_row(
+            step.stage,
+            Text(what),
+            state,
+            disk,
+            _time(step),
+        )
     memory = f"{plan.memory_bytes / MB:,.0f} MB of memory ({plan.memory_available_bytes / MB:,.0f} available)"
     disk = f"{plan.disk_bytes / MB:,.0f} MB of disk ({plan.disk_free_bytes / MB:,.0f} free)"
+    unknown = any(step.seconds is None and not step.cached for step in plan.steps)
     lines = [
-        f"about {_duration(plan.seconds)}, {disk}, {memory}",
+        f"about {_duration(plan.seconds)}{' and the steps marked ?' if unknown else ''}, {disk}, {memory}",
         "Estimates from a short measurement of this machine; nothing was written.",
     ]
     if plan.disk_bytes > plan.disk_free_bytes:
@@ -37,6 +45,12 @@ def plan_table(plan: Plan) -> RenderableType:
     if plan.memory_bytes > plan.memory_available_bytes:
         lines.append("Memory is short: models will be opened one at a time, and it may still not be enough.")
     return Group(table, *(Text(line) for line in lines))
+
+
+def _time(step: PlannedStep) -> str:
+    if step.cached:
+        return ""
+    return "?" if step.seconds is None else _duration(step.seconds)
 
 
 def _duration(seconds: float) -> str:

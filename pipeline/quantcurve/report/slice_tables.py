@@ -105,9 +105,15 @@ def _right(found: SliceResult, side: str) -> Figure:
 def _both(found: SliceResult) -> str:
     if check := found.whole("value"):
         values = (check.reference, check.variant)
-        return " -> ".join(f"{side.value:.3f}" if isinstance(side, Estimate) else "-" for side in values)
+        return " -> ".join(f"{s.value:.3f}" if isinstance(s, Estimate) else "-" for s in values) + " value"
     sides = (_right(found, side) for side in ("reference", "variant"))
     return " -> ".join(f"{side.value:.1f}" if isinstance(side, Estimate) else "-" for side in sides)
+
+
+def _well_formed(found: SliceResult) -> str:
+    whole = found.whole("well_formed")
+    sides = (whole.reference, whole.variant) if whole else ()
+    return " -> ".join(f"{100 * s.value:.1f}" if isinstance(s, Estimate) else "?" for s in sides) or "-"
 
 
 def _flips(found: SliceResult) -> tuple[str, str]:
@@ -152,6 +158,7 @@ FULL = SliceView(
         SliceColumn("items", _items),
         SliceColumn("right on the reference (%)", lambda s: _right(s, "reference")),
         SliceColumn("right on the variant (%)", lambda s: _right(s, "variant")),
+        SliceColumn("well formed (%)", _well_formed),
         SliceColumn("lost (points)", lost_points),
         SliceColumn("items lost", lambda s: _flips(s)[0]),
         SliceColumn("items won", lambda s: _flips(s)[1]),
