@@ -230,3 +230,13 @@ def test_looks_are_paid_for() -> None:
     found = over_all_looks(looks, [0.2, 0.3, 0.5])
     assert (found.p_keeps, found.p_breaks) == (pytest.approx(0.01 / 0.3), pytest.approx(0.02))
     assert found.p_breaks <= ALPHA and math.isclose(found.p_keeps, 1 / 30)
+
+
+def test_answers_that_are_all_wrong_in_form_cannot_get_worse() -> None:
+    def invalid(i: int) -> Any:
+        return generated(i, right=False, well_formed=False)
+
+    pairs = [(invalid(i), invalid(i)) for i in range(40)]
+    found = one(behavioural(contract(behaviour={"invalid_format on json": "no more"}), {"json": pairs}))
+    assert "all 40 answers of the reference are so already" in found.blocked and decision([found]) == "undecided"
+    assert "more items" not in verdicts({"v": [found]})["v"].sentence

@@ -145,15 +145,15 @@ def test_slices_are_sorted_by_the_loss_that_cannot_be_excluded(many: RunResult) 
     text = markdown(many)
     head, _, *rows = part(text, "Slices of Q4, worst first")
     assert head == [
-        "slice", "items", "right on the reference (%)", "right on the variant (%)", "lost (points)", "items lost",
-        "items won", "smallest visible loss (points)", "lost along the reference's answer (nats/token)",
+        "slice", "items", "right on the reference (%)", "right on the variant (%)", "well formed (%)", "lost (points)",
+        "items lost", "items won", "smallest visible loss (points)", "lost along the reference's answer (nats/token)",
     ]  # fmt: skip
     assert [row[0] for row in rows] == ["bad", "small", "quiet"]
     bad, small, quiet = rows
-    assert bad[1] == "60" and bad[2].startswith("50 \\[") and bad[3].startswith("17 \\[") and bad[4].startswith("33 ")
-    assert (bad[5:7], small[5:7], quiet[5:7]) == (["20", "0"], ["0", "0"], ["1", "1"])
-    assert re.fullmatch(r"\d+\.\d", quiet[7]) and quiet[8].startswith("0.5")
-    assert part(text, "Slices of Q2, worst first")[3][8] == "-", "nothing is generated in multiple choice"
+    assert bad[1] == "60" and bad[2].startswith("50 \\[") and bad[3].startswith("17 \\[") and bad[5].startswith("33 ")
+    assert (bad[6:8], small[6:8], quiet[6:8]) == (["20", "0"], ["0", "0"], ["1", "1"])
+    assert re.fullmatch(r"\d+\.\d", quiet[8]) and quiet[9].startswith("0.5")
+    assert part(text, "Slices of Q2, worst first")[3][9] == "-", "nothing is generated in multiple choice"
 
 
 @pytest.mark.parametrize("width", [60, 100])

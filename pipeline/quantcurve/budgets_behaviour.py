@@ -26,8 +26,18 @@ def behavioural(contract: Contract, slices: Mapping[str, Pairs]) -> list[Judged]
         pairs = slices.get(on, ()) if on else [pair for some in slices.values() for pair in some]
         scale: Scale = "percent" if limit.kind == "within" else "points"
         budget = Budget(part="behaviour", name=name, words=limit.words, scale=scale)
-        found.append(Judged(budget, _behavioural(figure, limit, contract.margin, pairs)))
+        found.append(Judged(budget, _behavioural(figure, limit, contract.margin, pairs), _full(figure, pairs)))
     return found
+
+
+def _full(figure: str, pairs: Pairs) -> str:
+    """Why no answer can be found to have become so: all of the reference's are."""
+    if figure not in RATES:
+        return ""
+    known = [found for a, _ in pairs if (found := _is(figure, a, a.stop_reason)) is not None]
+    if not known or not all(known):
+        return ""
+    return f"all {len(known):,} answers of the reference are so already; take items that it does better on"
 
 
 def _behavioural(figure: str, limit: BehaviourLimit, margin: QualityLimit, pairs: Pairs) -> Evidence:

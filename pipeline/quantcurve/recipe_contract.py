@@ -164,7 +164,9 @@ class System(Frozen):
 class Debug(Frozen):
     """What is kept where a budget fails."""
 
-    keep: Literal["failing", "all", "none"] = Field("failing", description="items with both models' answers")
+    keep: Literal["failing", "all", "none"] = Field(
+        "failing", description="items that a variant loses, with both answers: where a budget is not kept, or always"
+    )
     items: int = Field(20, ge=1, le=100_000, description="of each slice, at most")
 
 

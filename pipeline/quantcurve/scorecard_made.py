@@ -48,9 +48,9 @@ def _slice(name: str, pairs: Pairs, judge: str) -> SliceResult:
 
 
 def _failing(one: Scored, contract: Contract) -> list[FailingItem]:
-    """Items that the variant loses: where a budget is broken, or always, or never, as the recipe says."""
-    broken = any(b.decision == "fail" for b in one.verdict.budgets)
-    if contract.debug.keep == "none" or (contract.debug.keep == "failing" and not broken):
+    """Items that the variant loses: where a budget is not kept, or always, or never, as the recipe says."""
+    kept = all(b.decision == "pass" for b in one.verdict.budgets)
+    if contract.debug.keep == "none" or (contract.debug.keep == "failing" and kept):
         return []
     lost = (sorted((p for p in pairs if _loss(*p) > 0), key=lambda p: -_loss(*p)) for pairs in one.pairs.values())
     return [failing_item(a, b) for some in lost for a, b in some[: contract.debug.items]]

@@ -45,7 +45,7 @@ def escape(text: str) -> str:
 
 
 def _trade_off(run: RunResult) -> str:
-    header = ("name", "verdict", "", *(column.full_title for column in COLUMNS))
+    header = ("name", "screen", "", *(column.full_title for column in COLUMNS))
     body = ((row.name, row.verdict, row.marks, *(column.full(row) for column in COLUMNS)) for row in rows(run))
     return plain_table(header, body, left=3)
 

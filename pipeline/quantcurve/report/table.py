@@ -95,7 +95,7 @@ def _trade_off(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
 
     made = _empty_table()
     made.add_column("name", overflow="fold")
-    made.add_column("verdict", overflow="fold")
+    made.add_column("screen", overflow="fold")
     made.add_column("")
     for column in columns:
         header = "\n".join((*column.title.split(), *((column.unit,) if column.unit else ())))

@@ -108,7 +108,8 @@ def _one_by_user(entry: SliceEntry, function: Callable[[Any, str], Any], item: I
         raise
     except Exception as error:  # the user's code may raise anything
         reason = printable(str(error).strip().partition("\n")[0], 160)
-        raise RecipeError(f"{where} raised {type(error).__name__}: {reason}; it must judge any answer") from error
+        hint = "its item is the line's fields, a dictionary, and its answer any text"
+        raise RecipeError(f"{where} raised {type(error).__name__}: {reason}; {hint}") from error
     if not isinstance(said, bool):
         raise RecipeError(f"{where} gave {printable(repr(said), 60)}; it must give True or False")
     return Judgement(right=said)

@@ -76,7 +76,8 @@ def check(loaded: LoadedRecipe) -> None:
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
                 with at(loaded, "contract", part, key):
                     raise RecipeError(f"a budget on {on}, and the recipe has no such slice; {hint}")
-    _check_behaviour(loaded, {entry.name for entry in found if entry.function})
+    functions = {entry.name for entry in found if entry.function}
+    _check_behaviour(loaded, functions, len(functions) < len(found))
     if (contract.quality or contract.behaviour) and not found:
         with at(loaded, "contract"):
             raise RecipeError(f"budgets need slices: add some under evaluate.slices, or name one of {', '.join(MADE)}")
@@ -96,9 +97,14 @@ def _check_slice(entry: SliceEntry, loaded: LoadedRecipe) -> None:
     judging.judge_of(entry, base)
 
 
-def _check_behaviour(loaded: LoadedRecipe, functions: Collection[str]) -> None:
+def _check_behaviour(loaded: LoadedRecipe, functions: Collection[str], others: bool) -> None:
     for key in loaded.recipe.contract.behaviour:
         figure, on = parts(key)
+        if functions and not others:
+            with at(loaded, "contract", "behaviour", key):
+                raise RecipeError(
+                    f"{figure} is of answers, and all slices are functions, whose answers are their own; add a slice"
+                )
         if on in functions:
             with at(loaded, "contract", "behaviour", key):
                 raise RecipeError(
