@@ -88,3 +88,18 @@ def test_the_reference_that_dies_ends_the_run(recipe: LoadedRecipe, monkeypatch)
     plant(monkeypatch, REFERENCE, 0)
     with pytest.raises(BackendError, match="signal 11"):
         run(recipe, Where(threads=1))
+
+
+def test_every_decoded_token_is_timed_and_a_run_tells_what_too_few_are(recipe: LoadedRecipe) -> None:
+    """llama.cpp, 4 tokens a repetition; energy wherever this machine tells it."""
+    result = run(recipe, Where(threads=1))
+    speeds = [result.reference.speed, *(v.speed for v in result.variants)]
+    for found in speeds:
+        assert isinstance(found, Speed)
+        samples = found.samples
+        assert [len(steps) for steps in samples.decode_steps_s] == [4, 4, 4]
+        assert [sum(steps) for steps in samples.decode_steps_s] == pytest.approx(samples.decode_s)
+        assert all(step > 0 for steps in samples.decode_steps_s for step in steps)
+        assert isinstance(found.decode_latency_p95_s, Missing) and "20" in found.decode_latency_p95_s.missing
+        assert isinstance(found.decode_latency_p99_s, Missing) and "100" in found.decode_latency_p99_s.missing
+        assert bool(samples.no_energy) != bool(samples.decode_energy_j)

@@ -160,6 +160,20 @@ def test_energy_is_of_a_token() -> None:
     assert "no counters" in sentence.sentence
 
 
+@pytest.mark.parametrize("limit", ["-40 %", "<= 1 J"])
+@pytest.mark.parametrize("still", ["reference", "variant", "both"])
+def test_a_round_without_energy_has_no_verdict_on_it(limit: str, still: str) -> None:
+    def model(name: str) -> SystemFigures:
+        timed = speed(1.0, joules=64.0)
+        quiet = timed.model_copy(update={"decode_energy_j": (0.0, *timed.decode_energy_j[1:])})
+        return SystemFigures(10, quiet if still in {name, "both"} else timed, 10, 512, 64)
+
+    found = system(contract(system={"energy_per_token": limit}), model("reference"), model("variant"))
+    told = verdicts({"v": found})["v"].sentence
+    judged = limit == "<= 1 J" and still == "reference"  # a bound asks nothing of the reference
+    assert ("did not move" in told) is not judged, told
+
+
 def test_what_was_not_timed_is_told() -> None:
     found = one(system(contract(system={"decode_tokens_per_s": "+5 %"}), figures(1.0), SystemFigures(10)))
     assert isinstance(found.evidence.loss, Missing) and "speed was not measured" in found.evidence.loss.missing

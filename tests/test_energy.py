@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from quantcurve.energy import ALLOW, EnergyMeter
+from quantcurve.energy import ALLOW, EnergyMeter, joules_per_token
 from quantcurve.engines import decode_times
 from quantcurve.estimates import Estimate, Missing
 from quantcurve.metrics.step_latency import quantile_estimate, round_quantiles
+from quantcurve.records import SpeedSamples
 
 
 def zone(folder: Path, number: str, name: str, counter: int, limit: int = 1000) -> Path:
@@ -74,6 +75,33 @@ def test_steps_and_energy_of_a_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert found.whole_s == pytest.approx(sum(found.steps_s)) and found.energy_j == (4.0,)
     monkeypatch.setattr(decode_times, "meter", lambda: EnergyMeter(tmp_path / "none"))
     assert decode_times.timed(lambda place: None, 2).energy_j == ()
+
+
+def test_counters_that_are_lost_while_decoding_cost_only_the_energy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = zone(tmp_path, "0", "package-0", 5)
+    meter = EnergyMeter(tmp_path)
+    monkeypatch.setattr(decode_times, "meter", lambda: meter)
+    lost = decode_times.timed(lambda place: counter.unlink(missing_ok=True), 3)
+    assert len(lost.steps_s) == 3 and lost.energy_j == () and "could not be read while decoding" in lost.no_energy
+    assert lost.samples(1.0, 1.0).no_energy == lost.no_energy
+    assert decode_times.timed(lambda place: None, 3).energy_j == ()  # lost before it began
+    counter.write_text("7\n")
+    assert decode_times.timed(lambda place: counter.write_text("8\n"), 3).energy_j == (pytest.approx(1e-6),)
+
+
+def test_a_counter_that_stood_still_tells_no_energy() -> None:
+    def samples(*joules: float, why: str = "") -> SpeedSamples:
+        whole = (1.0,) * len(joules)
+        return SpeedSamples(
+            prefill_s=whole, decode_s=whole, first_token_s=whole, load_s=(), decode_energy_j=joules, no_energy=why
+        )
+
+    assert joules_per_token(samples(4.0, 2.0), 4) == [1.0, 0.5]
+    still = joules_per_token(samples(4.0, 0.0), 4)
+    assert isinstance(still, Missing) and "did not move" in still.missing and "decode_tokens" in still.missing
+    assert joules_per_token(samples(why="no counters"), 4) == Missing(missing="no counters")
 
 
 def test_quantiles_are_of_repetitions() -> None:

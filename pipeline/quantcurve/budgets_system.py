@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quantcurve.energy import joules_per_token
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.metrics.evidence import Evidence, Lines, missing, of_estimate
 from quantcurve.metrics.statistics import log_ratio_estimate
@@ -88,6 +89,7 @@ def _samples(name: str, figures: SystemFigures) -> Sequence[float] | str:
     if name == "time_to_first_token":
         return list(speed.first_token_s)
     if name == "energy_per_token":
-        return speed.no_energy or [joules / figures.decode_tokens for joules in speed.decode_energy_j]
-    quantiles = round_quantiles(speed.decode_steps_s, QUANTILES[name])
-    return quantiles.missing if isinstance(quantiles, Missing) else quantiles
+        found = joules_per_token(speed, figures.decode_tokens)
+    else:
+        found = round_quantiles(speed.decode_steps_s, QUANTILES[name])
+    return found.missing if isinstance(found, Missing) else found

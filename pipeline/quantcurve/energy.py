@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from quantcurve.estimates import Missing
+from quantcurve.records import SpeedSamples
+
 POWERCAP = Path("/sys/class/powercap")
 ALLOW = f"sudo chmod a+r {POWERCAP}/intel-rapl:*/energy_uj"
 """Lasts until the next start of the machine."""
@@ -53,6 +56,24 @@ class EnergyMeter:
         """Between two readings, of all packages; each counter may have passed its end once."""
         pairs = zip(before, after, self._packages, strict=True)
         return MICRO * sum(b - a if b >= a else b - a + package.range_uj for a, b, package in pairs)
+
+
+def joules_per_token(samples: SpeedSamples, tokens: int) -> list[float] | Missing:
+    """Of each repetition, of all packages, whatever else ran there.
+
+    Missing too where a counter stood still: it moves about once a millisecond, and an energy of 0 is none.
+
+    Args:
+        samples: repetitions.
+        tokens: that each decoded.
+    """
+    if samples.no_energy:
+        return Missing(missing=samples.no_energy)
+    if any(joules <= 0 for joules in samples.decode_energy_j):
+        return Missing(
+            missing="the energy counters did not move while a repetition decoded; raise benchmark.decode_tokens"
+        )
+    return [joules / tokens for joules in samples.decode_energy_j]
 
 
 def _name(zone: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from quantcurve import machine
+from quantcurve.energy import joules_per_token
 from quantcurve.engines.base import CacheTypes, LlamaCppConfig, Runtime
 from quantcurve.engines.opening import Opened, open_model
 from quantcurve.engines.pool import ModelPool
@@ -165,9 +166,8 @@ def speed(measured: ModelSpeed, workload: Workload) -> Speed:
 
 
 def _energy(samples: SpeedSamples, workload: Workload) -> Figure:
-    if samples.no_energy:
-        return Missing(missing=samples.no_energy)
-    return median_estimate(np.array(samples.decode_energy_j) / workload.decode_tokens, "J/token")
+    found = joules_per_token(samples, workload.decode_tokens)
+    return found if isinstance(found, Missing) else median_estimate(np.array(found), "J/token")
 
 
 def _measured(inputs: SpeedInputs, models: Sequence[Model], session: Session, _: Path) -> SpeedStep:
