@@ -94,6 +94,12 @@ def test_ndcg_of_known_orders() -> None:
     assert e.ndcgs(order, relevant, 9)[2] == pytest.approx(1 / np.log2(5))
 
 
+def test_reciprocal_ranks_of_known_orders() -> None:
+    order = e.Ranking(np.zeros((4, 4)), np.array([[2, 0, 1, 3]] * 4))
+    relevant = [frozenset({2}), frozenset({0}), frozenset({3}), frozenset({1, 3})]
+    assert e.reciprocal_ranks(order, relevant) == pytest.approx([1, 1 / 2, 1 / 4, 1 / 3])
+
+
 @pytest.mark.parametrize("k", [1, 4, 20])
 def test_chance_is_what_random_orders_give(k: int) -> None:
     rng = np.random.default_rng(2)

@@ -12,7 +12,7 @@ from quantcurve.encoder_contract import MeasuredEncoder, judge
 from quantcurve.encoder_limits import Ranked, mistakes, ranked
 from quantcurve.encoder_quality import Embeddings, quality
 from quantcurve.encoder_recipe import EncoderRecipe, refuse
-from quantcurve.encoder_results import EncoderLatency
+from quantcurve.encoder_results import EncoderLatency, RankingFigures
 from quantcurve.encoder_run import check
 from quantcurve.encoder_texts import EncoderTexts, Pairs, Query, RetrievalSet, load_texts
 from quantcurve.engines.base import Floats
@@ -218,6 +218,22 @@ def test_ndcg_is_in_the_record_paired() -> None:
     change = own.ranking.ndcg_change[1].figure
     assert isinstance(change, Estimate) and change.value == pytest.approx(-40 * 0.5 / QUERIES) and change.high < 0
     assert not quality(embeddings(found), None, (1, 10), 0).ranking.ndcg_change
+
+
+def test_reciprocal_rank_is_in_the_record_paired_by_domain_too() -> None:
+    found = texts()
+    own = quality(embeddings(found, 40, place=3, domain="d1"), embeddings(found), (1, 10), 0)
+    lost, change = 40 * (1 - 1 / 3), own.ranking.reciprocal_rank_change
+    assert isinstance(change, Estimate) and change.value == pytest.approx(-lost / QUERIES) and change.high < 0
+    assert isinstance(own.ranking.reciprocal_rank, Estimate)
+    assert own.ranking.reciprocal_rank.value == pytest.approx(1 - lost / QUERIES)
+    by_domain = {d.domain: d.reciprocal_rank_change for d in own.domains}
+    assert isinstance(by_domain["d0"], Estimate) and by_domain["d0"].value == 0
+    assert isinstance(by_domain["d1"], Estimate) and by_domain["d1"].value == pytest.approx(-lost / 60)
+    reference = quality(embeddings(found), None, (1, 10), 0).ranking
+    assert reference.reciprocal_rank_change is None and isinstance(reference.reciprocal_rank, Estimate)
+    old = reference.model_dump(mode="json", exclude={"reciprocal_rank", "reciprocal_rank_change"})
+    assert RankingFigures.model_validate(old).reciprocal_rank is None
 
 
 def test_names_of_rankings() -> None:

@@ -222,6 +222,8 @@ def test_a_contract_is_judged_and_told_first(work: Path) -> None:
         assert set(decided.values()) == {"pass"}, variant.verdict
         assert {"ranking@1", "ndcg@3", "ranking on d0", "ranking on d1", "size"} == decided.keys()
         assert f"{variant.name}: undecided: {variant.verdict.sentence}" in ran.stdout.replace("\n", " ")
+        assert all(b.sentence in ran.stdout.replace("\n", " ") for b in variant.verdict.budgets)
+        assert len(variant.verdict.others()) == len(variant.verdict.budgets) - 1
     shown = (out / "table.md").read_text()
     assert shown.index("undecided") < shown.index("graded pairs") and "| OV-F16 |" in shown
     old = found.model_dump(mode="json", exclude={"variants": {"__all__": {"verdict"}}})

@@ -69,13 +69,15 @@ def _drift(own: Embeddings, base: Embeddings, seed: int) -> Drift:
 
 
 class _PerQuery(NamedTuple):
-    """Figures of every query, (n,) each, by depth; of the reference only recall and nDCG."""
+    """Figures of every query, (n,) each, by depth; of the reference only recall, nDCG and reciprocal rank."""
 
     domains: tuple[str, ...]
     recall: dict[int, Doubles]
     ndcg: dict[int, Doubles]
+    reciprocal_rank: Doubles
     recall_change: dict[int, Doubles]
     ndcg_change: dict[int, Doubles]
+    reciprocal_rank_change: Doubles | None
     overlap: dict[int, Doubles]
     taus: Doubles | None
 
@@ -86,15 +88,18 @@ def _per_query(own: Embeddings, base: Embeddings | None, depths: Sequence[int]) 
     ranked = own.ranking()
     recall = {k: figures.recalls(ranked, relevant, k) for k in depths}
     ndcg = {k: figures.ndcgs(ranked, relevant, k) for k in depths}
+    reciprocal = figures.reciprocal_ranks(ranked, relevant)
     if base is None:
-        return _PerQuery(domains, recall, ndcg, {}, {}, {}, None)
+        return _PerQuery(domains, recall, ndcg, reciprocal, {}, {}, None, {}, None)
     other = base.ranking()
     return _PerQuery(
         domains,
         recall,
         ndcg,
+        reciprocal,
         recall_change={k: recall[k] - figures.recalls(other, relevant, k) for k in depths},
         ndcg_change={k: ndcg[k] - figures.ndcgs(other, relevant, k) for k in depths},
+        reciprocal_rank_change=reciprocal - figures.reciprocal_ranks(other, relevant),
         overlap={k: figures.overlaps(ranked, other, k) for k in depths},
         taus=figures.taus(ranked, other),
     )
@@ -112,6 +117,7 @@ def _ranking(found: _PerQuery, domain: str, seed: int) -> RankingFigures:
     def mean(values: Doubles, unit: str) -> Figure:
         return figures.mean(values, seed, unit, "queries")
 
+    change = found.reciprocal_rank_change
     return RankingFigures(
         domain=domain,
         queries=int(some.sum()),
@@ -119,6 +125,8 @@ def _ranking(found: _PerQuery, domain: str, seed: int) -> RankingFigures:
         recall_change=at_depths(found.recall_change, mean, "recall"),
         ndcg=at_depths(found.ndcg, share, "nDCG"),
         ndcg_change=at_depths(found.ndcg_change, mean, "nDCG"),
+        reciprocal_rank=share(found.reciprocal_rank[some], "reciprocal rank"),
+        reciprocal_rank_change=None if change is None else mean(change[some], "reciprocal rank"),
         overlap=at_depths(found.overlap, share, "overlap"),
         tau=None if found.taus is None else mean(found.taus[some], "Kendall's tau-b"),
     )

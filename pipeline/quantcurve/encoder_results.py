@@ -56,6 +56,10 @@ class RankingFigures(Frozen):
     """nDCG of the first k; empty in records of before."""
     ndcg_change: tuple[AtDepth, ...] = ()
     """Paired difference from the reference; empty for the reference."""
+    reciprocal_rank: Figure | None = None
+    """1 / place of a query's first relevant passage among all; None in records of before."""
+    reciprocal_rank_change: Figure | None = None
+    """Paired difference from the reference; None for the reference."""
     overlap: tuple[AtDepth, ...] = ()
     """Share of the reference's first k among the own first k; empty for the reference."""
     tau: Figure | None = None

@@ -63,6 +63,10 @@ class VariantVerdict(Frozen):
     sentence: str
     budgets: tuple[BudgetVerdict, ...] = ()
 
+    def others(self) -> tuple[str, ...]:
+        """Sentences of the budgets that its own sentence does not tell."""
+        return tuple(one.sentence for one in self.budgets if one.sentence not in self.sentence)
+
 
 def not_evaluated(why: str) -> VariantVerdict:
     """Of a variant that is not on the shortlist."""

@@ -135,6 +135,17 @@ def ndcgs(found: Ranking, relevant: Sequence[frozenset[int]], k: int) -> Doubles
     return np.array([gain / worth[: len(want)].sum() for gain, want in zip(gains, relevant, strict=True)])
 
 
+def reciprocal_ranks(found: Ranking, relevant: Sequence[frozenset[int]]) -> Doubles:
+    """1 / place from 1 of each query's first relevant passage among all, (q,); the mean over queries is the mean
+    reciprocal rank (Voorhees 1999, "The TREC-8 question answering track report", TREC-8, 77-82). It has no depth, and
+    falls wherever that passage moves down.
+
+    relevant: places of passages, at least one for every query.
+    """
+    rows = zip(found.order, relevant, strict=True)
+    return np.array([1 / (1 + np.isin(row, list(want)).argmax()) for row, want in rows])
+
+
 def chance_recall(passages: int, k: int) -> float:
     """Expected recall@k of passages in random order."""
     return min(k, passages) / passages

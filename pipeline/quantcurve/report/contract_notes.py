@@ -25,7 +25,7 @@ def contract_sentences(run: RunResult) -> tuple[str, ...]:
         decision = card.verdict.decision
         said = card.verdict.sentence if decision == "not evaluated" else f"{decision}: {card.verdict.sentence}"
         sentences.append(f"{name}: {said}.")
-        sentences += _others(name, card)
+        sentences += [f"{name}, {other}." for other in card.verdict.others()]
         sentences += _changed(name, [one for one in found if one.variant == name])
         sentences += _flipped(name, card)
     if any(_refusals_by_rules(card) for _, card in cards):
@@ -37,13 +37,6 @@ def run_findings(run: RunResult) -> list[Finding]:
     """Changes that are there by Holm's correction over all figures of all slices and variants."""
     evaluated = {v.name: v.scorecard for v in run.variants if v.scorecard and v.scorecard.slices}
     return findings({name: [f for one in card.slices for f in one.figures] for name, card in evaluated.items()})
-
-
-def _others(name: str, card: Scorecard) -> Iterator[str]:
-    """The budgets that the verdict's own sentence does not tell."""
-    for one in card.verdict.budgets:
-        if one.sentence not in card.verdict.sentence:
-            yield f"{name}, {one.sentence}."
 
 
 def _changed(name: str, own: Sequence[Finding]) -> Iterator[str]:

@@ -42,6 +42,7 @@ def sentences(result: EncoderResult) -> Iterator[str]:
     for variant in result.variants:
         if verdict := variant.verdict:
             yield plain(f"{variant.name}: {verdict.decision}: {verdict.sentence}")
+            yield from (plain(f"{variant.name}, {other}") for other in verdict.others())
     yield f"{result.model}: {result.pipeline}"
     yield (
         f"Spearman: {result.similarity.items} graded pairs ({result.similarity.source}); recall: "
