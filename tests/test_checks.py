@@ -21,7 +21,7 @@ from quantcurve.recipe_accuracy import BUILT_IN
 from quantcurve.recipe_contract import Contract
 from quantcurve.recipe_slices import SliceEntry
 from quantcurve.run import Where, open_session
-from quantcurve.scorecard_records import FailingItem
+from quantcurve.scorecard_made import failing_item
 from quantcurve.session import Event, Session
 from quantcurve.slices import checks as check_items
 from quantcurve.slices.check_model import CheckModel, CheckSettings
@@ -203,7 +203,7 @@ def test_figures_of_values_whole_and_in_parts() -> None:
 
 def test_a_lost_item_of_a_check() -> None:
     ((a, b),) = check_pairs([1.0], [0.0])
-    lost = FailingItem.of(a, b)
+    lost = failing_item(a, b)
     assert (lost.reference, lost.variant, lost.first_divergent_token) == ("1", "0", None)
 
 

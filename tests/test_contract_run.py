@@ -298,3 +298,13 @@ def test_behaviour_of_a_check_is_refused_by_plan(tmp_path: Path, tiny_model: Pat
     )
     with pytest.raises(RecipeError, match=r"recipe\.yaml:\d+: .*loops is of answers, and those of routing are its"):
         plan(recipe_of(tmp_path, tiny_model, contract), Where(threads=2, cache=tmp_path / "cache"))
+
+
+def test_behaviour_without_any_answer_is_refused_by_plan(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "checks.py").write_text("def f(model, items):\n    return [1.0 for _ in items]\n")
+    contract = (
+        "evaluate: {slices: [{name: a, file: boats.jsonl, function: 'checks.py:f'}]}\n"
+        "contract: {behaviour: {mean_output_tokens: within 5 %}}"
+    )
+    with pytest.raises(RecipeError, match=r"contract.behaviour.mean_output_tokens: .* all slices are functions"):
+        plan(recipe_of(tmp_path, tiny_model, contract), Where(threads=2, cache=tmp_path / "cache"))

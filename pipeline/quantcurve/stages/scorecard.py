@@ -100,15 +100,15 @@ def _check_slice(entry: SliceEntry, loaded: LoadedRecipe) -> None:
 def _check_behaviour(loaded: LoadedRecipe, functions: Collection[str], others: bool) -> None:
     for key in loaded.recipe.contract.behaviour:
         figure, on = parts(key)
-        if functions and not others:
-            with at(loaded, "contract", "behaviour", key):
-                raise RecipeError(
-                    f"{figure} is of answers, and all slices are functions, whose answers are their own; add a slice"
-                )
         if on in functions:
             with at(loaded, "contract", "behaviour", key):
                 raise RecipeError(
                     f"{figure} is of answers, and those of {on} are its function's own; give {on} a limit under quality"
+                )
+        if functions and not others:
+            with at(loaded, "contract", "behaviour", key):
+                raise RecipeError(
+                    f"{figure} is of answers, and all slices are functions, whose answers are their own; add a slice"
                 )
 
 
