@@ -36,7 +36,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_regressions_are_found_by_name_and_slice(session: Session, tmp_path: Path) -> None:
-    bench = bench_planted.measure(bench_planted.Wanted(SLICES, 40, 64), session, tmp_path, SOUGHT)
+    bench = bench_planted.measure(bench_planted.Wanted(SLICES, 40), session, tmp_path, SOUGHT)
     found = {
         kind: {(f.figure.slice, f.figure.statistic) for f in bench.findings if f.variant == kind} for kind in SOUGHT
     }
