@@ -254,3 +254,9 @@ def test_answers_that_are_all_wrong_in_form_cannot_get_worse() -> None:
     found = one(behavioural(contract(behaviour={"invalid_format on json": "no more"}), {"json": pairs}))
     assert "all 40 answers of the reference are so already" in found.blocked and decision([found]) == "undecided"
     assert "more items" not in verdicts({"v": [found]})["v"].sentence
+
+
+def test_a_model_that_always_calls_functions_may_keep_doing_so() -> None:
+    pairs = [(generated(i, calls=1, kind="tool_call"), generated(i, calls=1, kind="tool_call")) for i in range(300)]
+    found = one(behavioural(contract(behaviour={"tool_calls": "no more"}), {"tools": pairs}))
+    assert not found.blocked and decision([found]) == "pass"

@@ -26,13 +26,13 @@ def behavioural(contract: Contract, slices: Mapping[str, Pairs]) -> list[Judged]
         pairs = slices.get(on, ()) if on else [pair for some in slices.values() for pair in some]
         scale: Scale = "percent" if limit.kind == "within" else "points"
         budget = Budget(part="behaviour", name=name, words=limit.words, scale=scale)
-        found.append(Judged(budget, _behavioural(figure, limit, contract.margin, pairs), _full(figure, pairs)))
+        found.append(Judged(budget, _behavioural(figure, limit, contract.margin, pairs), _at_floor(figure, pairs)))
     return found
 
 
-def _full(figure: str, pairs: Pairs) -> str:
-    """Why no answer can be found to have become so: all of the reference's are."""
-    if figure not in RATES:
+def _at_floor(figure: str, pairs: Pairs) -> str:
+    """Why no answer can be found to have got a fault: all of the reference's have it. To call a function is none."""
+    if figure not in RATES or figure == "tool_calls":
         return ""
     known = [found for a, _ in pairs if (found := _is(figure, a, a.stop_reason)) is not None]
     if not known or not all(known):

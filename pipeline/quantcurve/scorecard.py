@@ -95,8 +95,11 @@ def evaluate(card: Card, variants: Sequence[str], ask: Ask, system: System) -> d
 def _full(card: Card, opened: Mapping[str, _Open], ask: Ask, system: System) -> dict[str, VariantVerdict]:
     found: dict[str, VariantVerdict] = {}
     for parts in _rounds(card, FULL_LOOKS):
-        _ask(parts, opened, ask)
-        found = _verdicts(card, opened, FULL_WEIGHTS, system)
+        left = {name: one for name, one in opened.items() if not one.done}
+        _ask(parts, left, ask)
+        for one in left.values():
+            one.look(card.contract)
+        found = _verdicts(opened, FULL_WEIGHTS, system)
         for name, verdict in found.items():
             opened[name].done = _decided(verdict)
         if all(one.done for one in opened.values()):
@@ -106,13 +109,13 @@ def _full(card: Card, opened: Mapping[str, _Open], ask: Ask, system: System) -> 
 
 def _quick(card: Card, opened: Mapping[str, _Open], ask: Ask, system: System) -> dict[str, VariantVerdict]:
     """Rounds end by time alone, which knows nothing of the answers: one look at the end is all that there is."""
+    left = dict(opened)
     for number, parts in enumerate(_rounds(card, QUICK_ROUNDS), 1):
-        _ask(parts, opened, ask)
-        for one in opened.values():
-            one.done = one.done or not time_left(one.seconds, number)
+        _ask(parts, left, ask)
+        left = {name: one for name, one in left.items() if time_left(one.seconds, number)}
     for one in opened.values():
-        one.done = False
-    return _verdicts(card, opened, (1.0,), system)
+        one.look(card.contract)
+    return _verdicts(opened, (1.0,), system)
 
 
 def _rounds(card: Card, shares: Sequence[float]) -> list[dict[str, range]]:
@@ -121,18 +124,12 @@ def _rounds(card: Card, shares: Sequence[float]) -> list[dict[str, range]]:
     return [{name: some[i] for name, some in parts.items() if some[i]} for i in range(len(shares))]
 
 
-def _verdicts(
-    card: Card, opened: Mapping[str, _Open], weights: Sequence[float], system: System
-) -> dict[str, VariantVerdict]:
-    for one in opened.values():
-        if not one.done:
-            one.look(card.contract)
+def _verdicts(opened: Mapping[str, _Open], weights: Sequence[float], system: System) -> dict[str, VariantVerdict]:
     judged = {name: [*one.judged(weights), *system(name)] for name, one in opened.items()}
     return verdicts({name: budgets for name, budgets in judged.items() if budgets})
 
 
-def _ask(parts: Mapping[str, range], opened: Mapping[str, _Open], ask: Ask) -> None:
-    left = {variant: one for variant, one in opened.items() if not one.done}
+def _ask(parts: Mapping[str, range], left: Mapping[str, _Open], ask: Ask) -> None:
     for name, part in parts.items() if left else ():
         reference = ask(REFERENCE, name, part).samples
         for variant, one in left.items():

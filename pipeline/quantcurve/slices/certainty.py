@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quantcurve.estimates import Estimate
 from quantcurve.metrics.confidence import (
     Choices,
     Confidence,
@@ -15,8 +14,8 @@ from quantcurve.metrics.confidence import (
     confidence_change,
     item_confidence,
     normalised,
-    temperature,
 )
+from quantcurve.metrics.temperature import closest_temperature
 from quantcurve.slices.records import SliceSample
 
 
@@ -37,13 +36,12 @@ def confidences(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[Confi
 
 def right_shares(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[list[float], list[float]]:
     """Log-probability of each right choice among its item's choices, the variant's likelihoods divided by the
-    temperature that brings it closest to the reference (confidence.py): a model that is only surer loses nothing."""
+    temperature that brings it closest to the reference (temperature.py): a model that is only surer loses nothing."""
     known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
     if not known:
         return [], []
     before, after = (_choices([pair[side] for pair in known]) for side in (0, 1))
-    found = temperature(before.log_likelihoods, after.log_likelihoods)
-    at = found.value if isinstance(found, Estimate) else 1.0
+    at = closest_temperature(before.log_likelihoods, after.log_likelihoods)
     scaled = after._replace(log_likelihoods=[np.asarray(x) / at for x in after.log_likelihoods])
     first, second = (-item_confidence(one).negative_log_likelihood for one in (before, scaled))
     return first.tolist(), second.tolist()

@@ -148,21 +148,26 @@ def evaluate(
     found |= {name: Scorecard(verdict=verdict) for name, verdict in refusals.items()}
     chosen = {name: model for name, model in chosen.items() if name not in refusals}
     asker = _Asker(around, {REFERENCE: original, **chosen})
-    card = Card(contract, asker.counts())
 
     def of_system(name: str) -> list[Judged]:
         return system(contract, systems[original.name], systems[name])
 
-    while chosen:
+    return Evaluated(found | _asked(list(chosen), asker, recipe, of_system), asker.hashes())
+
+
+def _asked(names: Sequence[str], asker: _Asker, recipe: Recipe, of_system: scorecard.System) -> dict[str, Scorecard]:
+    """Scorecards of variants that are asked; where one's engine fails, the others are judged without it."""
+    left, found = list(names), dict[str, Scorecard]()
+    judges = {entry.name: entry.judge or BUILT_IN for entry in entries(recipe)}
+    card = Card(recipe.contract, asker.counts())
+    while left:
         try:
-            scored = scorecard.evaluate(card, list(chosen), asker.ask, of_system)
-            judges = {entry.name: entry.judge or BUILT_IN for entry in entries(recipe)}
-            found |= {name: scorecard_of(one, judges, contract) for name, one in scored.items()}
-            return Evaluated(found, asker.hashes())
+            scored = scorecard.evaluate(card, left, asker.ask, of_system)
+            return found | {name: scorecard_of(one, judges, recipe.contract) for name, one in scored.items()}
         except _ModelError as error:
-            del chosen[error.name]
+            left.remove(error.name)
             found[error.name] = Scorecard(verdict=not_evaluated(f"not evaluated: {reason(error.cause, error.name)}"))
-    return Evaluated(found, asker.hashes())
+    return found
 
 
 def _refusals(around: _Around, original: Model, chosen: Mapping[str, Model]) -> dict[str, VariantVerdict]:
