@@ -83,6 +83,14 @@ def test_mistakes_are_named_with_file_line_field_value(
     assert words in text
 
 
+@pytest.mark.parametrize(("figure", "tokens", "least"), [("latency_p95", 19, 20), ("latency_p99", 99, 100)])
+def test_quantiles_need_enough_decoded_tokens(tmp_path: Path, figure: str, tokens: int, least: int) -> None:
+    timed = f"{GOOD}contract: {{system: {{{figure}: -10 %}}}}\nbenchmark: {{decode_tokens: TOKENS}}\n"
+    wanted = f"contract.system.{figure} needs {least} decoded tokens or more, and benchmark.decode_tokens is {tokens}"
+    assert wanted in message(tmp_path, timed.replace("TOKENS", str(tokens)))
+    assert load(write(tmp_path, timed.replace("TOKENS", str(least)))).recipe.benchmark.decode_tokens == least  # type: ignore[union-attr]
+
+
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     lines = message(tmp_path, GOOD.replace("tiny", "a b").replace("Q4_0", "Q4_9").replace("7", "0")).splitlines()
     assert [line.split(":")[1] for line in lines] == ["1", "9", "11"]

@@ -1,4 +1,4 @@
-"""The command line: with cli_cache, _calib, _encoder and _explain the only place that prints or sets an exit code.
+"""The command line: with cli_cache, _calib, _encoder, _explain and _report the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
 something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
@@ -16,6 +16,7 @@ from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
 from quantcurve.cli_explain import explain
+from quantcurve.cli_report import report
 from quantcurve.console import (
     BUG,
     CacheOption,
@@ -97,7 +98,7 @@ def run(
         result = run_recipe(loaded, where, progress)
         folder.save(result, target)
     show(result, json, markdown)
-    say(f"results: {target / folder.RESULTS}, {target / 'curve.svg'}", quiet)
+    say(f"results: {target / folder.RESULTS}; page: {target / folder.PAGE}", quiet)
     kept = [v for v in result.variants if v.verdict and v.verdict.decision != "discard"]
     missed = [v for v in result.variants if v.accuracy_control and v.accuracy_control.verdict == "fail"]
     missed_contract = verdicts.missed(v.scorecard.verdict for v in result.variants if v.scorecard)
@@ -132,26 +133,7 @@ def plan(
         console().print(plan_table(planned))
 
 
-@app.command()
-def report(
-    run: RunArgument,
-    json: JsonOption = False,
-    markdown: MarkdownOption = False,
-    picture: Annotated[Path | None, typer.Option(help="Draw the curve into this .svg or .png file.")] = None,
-) -> None:
-    """Print a finished run again, or draw its curve.
-
-    Example: quantcurve report runs/smollm2-135m --markdown
-    """
-    from quantcurve.report import folder
-    from quantcurve.report.picture import save_picture
-
-    result = folder.load(run)
-    if picture:
-        save_picture(result, picture)
-        say(f"picture: {picture}", quiet=False)
-    if json or markdown or not picture:
-        show(result, json, markdown)
+app.command()(report)
 
 
 @app.command()

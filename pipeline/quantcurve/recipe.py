@@ -206,6 +206,23 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _quantiles(self) -> Recipe:
+        named = [name for name, _ in self.contract.system.limits() if name in ("latency_p95", "latency_p99")]
+        if not named or self.benchmark is None:
+            return self
+        from quantcurve.budgets_system import QUANTILES
+        from quantcurve.metrics.step_latency import LEAST_STEPS
+
+        for name in named:
+            if (tokens := self.benchmark.decode_tokens) < (least := LEAST_STEPS[QUANTILES[name]]):
+                raise PydanticCustomError(
+                    "quantile",
+                    "contract.system.{name} needs {least} decoded tokens or more, and benchmark.decode_tokens is {tokens}",
+                    {"name": name, "least": least, "tokens": tokens},
+                )
+        return self
+
+    @model_validator(mode="after")
     def _flash(self) -> Recipe:
         needing = [v.label for v in self.variants.gguf if v.cache.v not in FLOAT_CACHE_TYPES]
         if needing and self.engine.flash_attention == "off":

@@ -1,4 +1,4 @@
-"""A run's folder: results.json, the recipe as it was, the table and the picture."""
+"""A run's folder: results.json, the recipe as it was, the page, the table and the pictures."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from quantcurve.results import SCHEMA_VERSION, RunResult
 RESULTS = "results.json"
 TENSOR_TYPES = "tensor-types"
 """Folder of files for `llama-quantize --tensor-type-file`."""
+PAGE = "report.html"
 PICTURES = ("curve.svg", "curve.png")
 FIX = "free some space there, or give another folder with --out"
 TABLE = "table.md"
@@ -55,6 +56,7 @@ def save(run: RunResult, folder: Path) -> None:
         RecipeError: the folder cannot be written.
         PrerequisiteError: its disk is full.
     """
+    from quantcurve.page.render import PageRun, save_page
     from quantcurve.report.markdown import markdown
 
     prepare(folder)
@@ -64,6 +66,8 @@ def save(run: RunResult, folder: Path) -> None:
         if not drawn and any(v.status == "measured" for v in run.variants):
             for name in PICTURES:
                 _draw(run, folder / name)
+        if not (unchanged and (folder / PAGE).exists()):
+            save_page([PageRun(run, str(folder))], folder / PAGE)
         _write(folder / "recipe.yaml", run.recipe_text)
         _write(folder / TABLE, markdown(run))
         for variant in run.variants:

@@ -34,6 +34,11 @@ def _found(run: RunResult, measures: Sequence[Measure], view: SliceView) -> Iter
     if view is FULL:
         yield from behaviour_matrices(run)
         yield from confidence_matrices(run)
+    yield from task_and_latency_matrices(run)
+
+
+def task_and_latency_matrices(run: RunResult) -> Iterator[Matrix]:
+    """Tasks of lm-evaluation-harness, benchmark_app and OpenVINO GenAI, where they ran."""
     if run.reference.tasks:
         yield _tasks(run)
     timed = [(v, v.latency) for v in run.variants if isinstance(v.latency, VariantLatency)]

@@ -1,0 +1,306 @@
+"""What the page says of one run, as tables and sentences; the template only lays it out."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.page.curve import contract_word, point_id, worst_slice
+from quantcurve.pick import Limits, pick
+from quantcurve.records import EffectiveConfig
+from quantcurve.report import words
+from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices
+from quantcurve.report.by_text import KL, RATIO, TOP1, by_text
+from quantcurve.report.levels import levels
+from quantcurve.report.matrices import task_and_latency_matrices
+from quantcurve.report.matrix import Matrix, MatrixRow
+from quantcurve.report.notes import CONTRACT, Section, sections
+from quantcurve.report.perplexity_tasks import perplexity_matrix, perplexity_tasks
+from quantcurve.report.rows import COLUMNS, Row, legend, rows
+from quantcurve.report.slice_tables import FULL, slice_matrices
+from quantcurve.results import RunResult, VariantResult
+from quantcurve.scorecard_records import FailingItem
+
+WIDE = 6
+"""Columns above which a table by variant is turned, so that variants are its rows."""
+BEFORE_TABLES = (CONTRACT,)
+"""Sections that stand at the page's top."""
+
+
+class Cell(NamedTuple):
+    """A cell of a table."""
+
+    text: str
+    value: float | None = None
+    """What it is sorted by; None: by its text, behind all numbers."""
+
+
+class PageTable(NamedTuple):
+    """A table with names in its first column."""
+
+    heading: str
+    corner: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    below: tuple[str, ...] = ()
+
+
+class TradeOffRow(NamedTuple):
+    """The reference or a variant in the table that can be sorted and filtered."""
+
+    id: str
+    """Of its point in the curve; empty of the reference."""
+    lane: str
+    name: str
+    marks: str
+    screen: str
+    contract: str
+    cells: tuple[Cell, ...]
+
+
+class TradeOff(NamedTuple):
+    """That table."""
+
+    columns: tuple[str, ...]
+    rows: tuple[TradeOffRow, ...]
+    has_contract: bool
+    legend: str
+    levels: str
+
+
+class Verdict(NamedTuple):
+    """What a reader takes home."""
+
+    name: str
+    """Of the variant to ship; empty: none is."""
+    headline: str
+    why: str
+    contract: tuple[str, ...]
+
+
+class Lost(NamedTuple):
+    """A failing item with both answers, cut where they begin to differ."""
+
+    variant: str
+    slice: str
+    item: str
+    why: str
+    same: str
+    """Beginning that both answers share."""
+    reference: str
+    """The rest of the reference's answer."""
+    found: str
+    """The rest of the variant's."""
+    first_divergent_token: int | None
+
+
+class Settings(NamedTuple):
+    """Variants that ran alike, and how."""
+
+    names: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+class RunContent(NamedTuple):
+    """One run."""
+
+    index: int
+    name: str
+    folder: str
+    verdict: Verdict
+    table: TradeOff
+    texts: tuple[PageTable, ...]
+    slices: tuple[PageTable, ...]
+    behaviour: tuple[PageTable, ...]
+    perplexity: PageTable | None
+    speeds: tuple[PageTable, ...]
+    failing: tuple[Lost, ...]
+    sections: tuple[Section, ...]
+    machine: tuple[tuple[str, str], ...]
+    settings: tuple[Settings, ...]
+    hashes: PageTable
+    stages: PageTable
+    recipe: str
+
+
+def content(run: RunResult, index: int, folder: str) -> RunContent:
+    """Everything about a run that the page shows.
+
+    Args:
+        run: the record.
+        index: of the run on the page.
+        folder: where it was read from, as the user named it.
+    """
+    found = sections(run)
+    compared = perplexity_tasks(run)
+    return RunContent(
+        index=index,
+        name=words.plain(run.name),
+        folder=folder,
+        verdict=_verdict(run, found),
+        table=_trade_off(run, index),
+        texts=tuple(_table(m) for measure in (KL, RATIO, TOP1) if (m := by_text(run, measure))),
+        slices=tuple(map(_table, slice_matrices(run, FULL))),
+        behaviour=tuple(map(_table, (*behaviour_matrices(run), *confidence_matrices(run)))),
+        perplexity=_table(perplexity_matrix(compared)) if compared else None,
+        speeds=tuple(map(_table, task_and_latency_matrices(run))),
+        failing=tuple(_lost(v, item) for v in run.variants if v.scorecard for item in v.scorecard.failing),
+        sections=tuple(s for s in found if s.heading not in BEFORE_TABLES),
+        machine=tuple(_machine(run)),
+        settings=tuple(_settings(run)),
+        hashes=_hashes(run),
+        stages=_stages(run),
+        recipe=run.recipe_text,
+    )
+
+
+def _verdict(run: RunResult, found: Sequence[Section]) -> Verdict:
+    choice = pick(run, Limits())
+    name = words.plain(choice.name or "")
+    measured = [v for v in run.variants if v.status == "measured"]
+    if name:
+        headline = f"Ship {name}."
+    elif measured:
+        headline = "No variant can be shipped as it is."
+    else:
+        headline = "No variant was measured."
+    why = choice.why if name or not choice.nearest_miss else f"{choice.why}; nearest miss: {choice.nearest_miss}"
+    said = next((s.sentences for s in found if s.heading == CONTRACT), ())
+    return Verdict(name, headline, words.plain(_sentence(why)), said)
+
+
+def _sentence(text: str) -> str:
+    text = f"{text[:1].upper()}{text[1:]}" if text[:1].islower() and not text.startswith("llama") else text
+    return text if text.endswith(".") else f"{text}."
+
+
+def _trade_off(run: RunResult, index: int) -> TradeOff:
+    shown = [c for c in COLUMNS if any(c.compact(row) != "-" for row in rows(run))]
+    by_name = {words.plain(v.name): v for v in run.variants}
+    names = [words.plain(v.name) for v in run.variants]
+    slices = any(v.scorecard and v.scorecard.slices for v in run.variants)
+    made = []
+    for row in rows(run):
+        variant = by_name.get(row.name) if row.verdict != "reference" else None
+        cells = [_cell(c.cell(row), c.scale) for c in shown]
+        if slices:
+            cells.insert(1, _cell(worst_slice(variant.scorecard if variant else None), 1.0))
+        made.append(_row(row, variant, names, index, tuple(cells)))
+    titles = [c.full_title for c in shown]
+    if slices:
+        titles.insert(1, "worst slice (points lost)")
+    contract = any(v.scorecard for v in run.variants)
+    return TradeOff(tuple(titles), tuple(made), contract, legend(run), levels(run))
+
+
+def _row(
+    row: Row, variant: VariantResult | None, names: Sequence[str], index: int, cells: tuple[Cell, ...]
+) -> TradeOffRow:
+    return TradeOffRow(
+        id=point_id(index, row.name, names) if variant else "",
+        lane=variant.engine if variant else "",
+        name=row.name,
+        marks=row.marks,
+        screen=row.verdict,
+        contract=contract_word(variant.scorecard) if variant else "",
+        cells=cells,
+    )
+
+
+def _cell(cell: Figure | str, scale: float = 1.0) -> Cell:
+    if isinstance(cell, Missing):
+        return Cell("-")
+    if isinstance(cell, Estimate):
+        return Cell(words.spread(cell, scale), cell.value * scale)
+    try:
+        return Cell(cell, float(cell.replace(",", "")))
+    except ValueError:
+        return Cell(cell)
+
+
+def _table(matrix: Matrix) -> PageTable:
+    """A matrix, turned where it has many variants as columns."""
+    if matrix.corner == "text" and len(matrix.columns) > WIDE:
+        by_column = zip(*(row.cells for row in matrix.rows), strict=True)
+        turned = tuple(MatrixRow(name, tuple(cells)) for name, cells in zip(matrix.columns, by_column, strict=True))
+        matrix = matrix._replace(corner="variant", columns=tuple(row.name for row in matrix.rows), rows=turned)
+    made = tuple((row.name, tuple(_bounds(cell) for cell in row.cells)) for row in matrix.rows)
+    return PageTable(matrix.heading, matrix.corner, matrix.columns, made, matrix.below)
+
+
+def _bounds(cell: Figure | str) -> Cell:
+    return _cell(cell) if not isinstance(cell, Estimate) else Cell(words.bounds(cell), cell.value)
+
+
+def _lost(variant: VariantResult, item: FailingItem) -> Lost:
+    shared = len(os.path.commonprefix([item.reference, item.variant]))
+    return Lost(
+        variant=words.plain(variant.name),
+        slice=words.plain(item.slice),
+        item=words.plain(item.item),
+        why=words.plain(item.why),
+        same=item.reference[:shared],
+        reference=item.reference[shared:],
+        found=item.variant[shared:],
+        first_divergent_token=item.first_divergent_token,
+    )
+
+
+def _machine(run: RunResult) -> Iterator[tuple[str, str]]:
+    facts = run.machine
+    yield "processor", f"{words.plain(facts.processor)}, {facts.logical_cores} logical cores"
+    yield "memory", f"{facts.memory_bytes / 2**30:.1f} GiB"
+    yield "system", words.plain(facts.system)
+    yield "processor features", words.plain(facts.cpu_features)
+    yield "quantcurve", run.quantcurve_version
+    for engine in (run.engine, run.openvino):
+        if engine:
+            yield engine.name, words.plain(f"{engine.version}, build {engine.build}")
+    yield "run key", run.run_key
+
+
+def _settings(run: RunResult) -> Iterator[Settings]:
+    """How models were run for scoring and for timing, those that ran alike together."""
+    alike: dict[tuple[str, EffectiveConfig], list[str]] = defaultdict(list)
+    configs: list[tuple[str, str, EffectiveConfig | None]] = [
+        (run.reference.name, "scored", run.scoring_config),
+        (run.reference.name, "timed", run.timing_config),
+    ]
+    configs += [(v.name, "scored", v.scoring_config) for v in run.variants]
+    configs += [(v.name, "timed", v.timing_config) for v in run.variants]
+    for name, use, config in configs:
+        if config is not None:
+            alike[use, config].append(words.plain(name))
+    for (use, config), names in alike.items():
+        pairs = tuple((key.replace("_", " "), words.plain(words.told(value))) for key, value in config)
+        yield Settings(f"{use}: {', '.join(names)}", pairs)
+
+
+def _hashes(run: RunResult) -> PageTable:
+    files: list[tuple[str, tuple[Cell, ...]]] = [
+        (words.plain(model.name), (Cell(model.file.content_hash), _size(model.file.size_bytes)))
+        for model in (run.reference, *run.variants)
+        if model.file
+    ]
+    files += [(f"text {words.plain(t.name)}", (Cell(t.content_hash), _size(t.size_bytes))) for t in run.texts]
+    return PageTable("SHA-256 of models and texts", "file", ("SHA-256", "size (MiB)"), tuple(files))
+
+
+def _size(size_bytes: int) -> Cell:
+    return Cell(f"{size_bytes / words.MIB:.2f}", size_bytes)
+
+
+def _stages(run: RunResult) -> PageTable:
+    made = tuple(
+        (words.plain(s.stage), (Cell(f"{s.seconds:.1f}", s.seconds), Cell(str(s.steps)), Cell(str(s.cached))))
+        for s in run.stages
+    )
+    return PageTable("Time", "stage", ("seconds", "steps", "of them from the store"), made)
+
+
+def listed(tables: Iterable[PageTable]) -> tuple[PageTable, ...]:
+    """Tables that have rows."""
+    return tuple(table for table in tables if table.rows)
