@@ -156,12 +156,18 @@ def test_a_mark_and_its_row_show_each_other(demo: Page) -> None:
 
 
 def test_the_keyboard_reaches_every_mark(demo: Page) -> None:
-    demo.locator(".points_drawn path").first.focus()
-    demo.keyboard.press("Tab")
-    label = demo.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert label
+    demo.locator(".points_drawn path[tabindex='0']").focus()
+    seen = set()
+    for _ in range(demo.locator(".points_drawn path").count()):
+        label = demo.evaluate("document.activeElement.getAttribute('aria-label')")
+        seen.add(label)
+        demo.keyboard.press("ArrowRight")
+    assert None not in seen and len(seen) == demo.locator(".points_drawn path").count()
     demo.keyboard.press("Enter")
     assert demo.locator("tr.lit th").inner_text().split()[0] == label.split(",")[0]
+    demo.locator("table.trade-off tbody tr[tabindex='0']").focus()
+    demo.keyboard.press("ArrowDown")
+    assert demo.locator("tr.lit").get_attribute("tabindex") == "0"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -65,6 +65,11 @@ def missing(why: str) -> Evidence:
 def of_items(reference: Values, variant: Values, lines: Lines, unit: str) -> Evidence:
     """Evidence from values of the same items, higher is better.
 
+    Rates are judged by Tango's test, other values by Student's. That one says too much of few values of about one size,
+    such as differences by rounding: all 8 of them fall on one side by chance once in 256, whatever t says. So its p
+    value is never told below 2^-n, the least that a test can say which takes chance to be symmetric and nothing more
+    (tests/test_evidence.py).
+
     Args:
         reference: (n,), of the float reference.
         variant: (n,), of the same items.
@@ -87,8 +92,9 @@ def of_items(reference: Values, variant: Values, lines: Lines, unit: str) -> Evi
         keeps, breaks = p_below(counts, _rate(lines.keeps)), p_above(counts, _rate(lines.breaks))
     else:
         spread, mean = float((a - b).std(ddof=1)), float((a - b).mean())
-        error = spread / math.sqrt(n)
-        keeps, breaks = _t_below(mean, error, n, lines.keeps), _t_below(-mean, error, n, -lines.breaks)
+        error, least = spread / math.sqrt(n), 0.5**n
+        keeps = max(least, _t_below(mean, error, n, lines.keeps))
+        breaks = max(least, _t_below(-mean, error, n, -lines.breaks))
     return found.model_copy(
         update={
             "p_keeps": keeps,

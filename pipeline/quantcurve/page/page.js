@@ -54,10 +54,26 @@
   }
   for (const id of byId.keys()) {
     const row = document.getElementById(id);
-    row.tabIndex = 0;
+    row.tabIndex = -1;
     row.addEventListener("mouseenter", () => light(id, false));
     row.addEventListener("focus", () => light(id, false));
     row.addEventListener("click", () => light(id, false));
+  }
+  for (const body of document.querySelectorAll("table.trade-off tbody")) {
+    const rows = () => [...body.querySelectorAll("tr[id]:not([hidden])")];
+    body.querySelector("tr[id]")?.setAttribute("tabindex", "0");
+    body.addEventListener("keydown", (event) => rove(event, rows(), "ArrowUp", "ArrowDown"));
+  }
+
+  // One stop for Tab, arrows inside it.
+  function rove(event, some, back, on) {
+    const at = some.indexOf(document.activeElement);
+    const to = some[at + (event.key === on ? 1 : event.key === back ? -1 : 0)];
+    if (at < 0 || !to || to === some[at]) return;
+    event.preventDefault();
+    some[at].setAttribute("tabindex", "-1");
+    to.setAttribute("tabindex", "0");
+    to.focus();
   }
 
   // --- Constraints ---------------------------------------------------------------------------------------------
@@ -243,11 +259,16 @@
     });
     view.data("points", points).data("front", lines).data("rules", rules(some, x, y)).signal("lit", lit);
     await view.runAsync();
-    for (const mark of chart.querySelectorAll(".points_drawn path")) {
-      mark.setAttribute("tabindex", "0");
+    for (const [i, mark] of fromLeft().entries()) {
+      mark.setAttribute("tabindex", i ? "-1" : "0");
       mark.setAttribute("role", "button");
       mark.removeAttribute("aria-roledescription");
     }
+  }
+
+  function fromLeft() {
+    const marks = [...chart.querySelectorAll(".points_drawn path")];
+    return marks.sort((a, b) => a.__data__.datum.x - b.__data__.datum.x);
   }
 
   function markOf(event) {
@@ -262,6 +283,7 @@
     controls.addEventListener("reset", () => setTimeout(draw));
     chart.addEventListener("focusin", (event) => markOf(event) && light(markOf(event), false));
     chart.addEventListener("keydown", (event) => {
+      rove(event, fromLeft(), "ArrowLeft", "ArrowRight");
       if ((event.key === "Enter" || event.key === " ") && markOf(event)) {
         event.preventDefault();
         light(markOf(event), true);
