@@ -68,8 +68,8 @@ class Mitigation(Frozen):
     """Something to try where no variant is inside every limit."""
 
     what: str
-    variant: str
-    """Of the run, that it starts from."""
+    variant: str | None
+    """Of the run, that it starts from; None: of none."""
     why: str
     """One sentence, from the run's own figures."""
     under: Place
