@@ -7,7 +7,8 @@ import pytest
 from factories import Made, estimate, failed_variant, make_run, rounds
 from quantcurve.errors import RecipeError
 from quantcurve.estimates import Missing
-from quantcurve.pick import Choice, Limits, pick
+from quantcurve.pick import pick
+from quantcurve.pick_records import Choice, Limits
 from quantcurve.recipe_openvino import FLOOR
 from quantcurve.scorecard_records import Scorecard
 from quantcurve.units import parse_size

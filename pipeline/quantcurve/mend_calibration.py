@@ -14,6 +14,7 @@ from quantcurve.mend_evidence import worst_text
 from quantcurve.pick_records import Mitigation
 from quantcurve.pick_weigh import Candidate
 from quantcurve.recipe import Recipe
+from quantcurve.recipe_contract import parts
 from quantcurve.recipe_gguf import GgufVariant
 
 STRATA: dict[str, Stratum] = {
@@ -57,9 +58,9 @@ def _is_calibrated(entry: Entry) -> bool:
 def _lacking(missed: Missed, start: Candidate) -> Iterator[_Lacking]:
     """The slices whose budgets break, and the worst text."""
     card = start.variant.scorecard
+    broken = [b for b in card.verdict.budgets if b.decision == "fail"] if card else []
     for one in card.slices if card else ():
-        broken = [b for b in card.verdict.budgets if b.decision == "fail"] if card else []
-        said = next((b for b in broken if b.budget.name == one.name or b.budget.name.endswith(f" on {one.name}")), None)
+        said = next((b for b in broken if one.name in {b.budget.name, parts(b.budget.name)[1]}), None)
         if said:
             yield _Lacking(one.name, STRATA.get(one.kind), f"{start.name} breaks the contract on it: {said.sentence}")
     worst = worst_text(missed.run, start.variant)

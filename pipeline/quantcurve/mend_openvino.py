@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from quantcurve.estimates import Estimate
-from quantcurve.mend_base import Idea, Missed, changed, loss, nats, shown
+from quantcurve.mend_base import Idea, Missed, candidate_of, changed, loss, nats, shown
 from quantcurve.mend_evidence import module_weights, modules, restored_words
 from quantcurve.mend_openvino_loss import closer_run
 from quantcurve.pick_weigh import Candidate
@@ -15,8 +16,10 @@ from quantcurve.report import words
 from quantcurve.results import Speed
 from quantcurve.weight_formats import GROUP_SIZES, INT8, STATIC, UNCOMPRESSED, WHOLE_CHANNEL, bits, group_of
 
-FOUR_BITS = frozenset({"i4", "u4", "nf4", "f4e2m1"})
+FOUR_BITS, EIGHT_BITS = frozenset({"i4", "u4", "nf4"}), frozenset({"i8", "u8"})
 """Element types of OpenVINO."""
+ESTIMABLE = ("INT4_ASYM", "INT4_SYM", "W4A8", "NF4")
+"""Formats with the scales of SCALE_BYTES, so that a change of them is known in bytes."""
 LEAST_GROUP, WIDEST_GROUP, GROUP = 16, 128, 64
 SCALE_BYTES, ZERO_POINT_BYTES = 2.0, 0.5
 """Of a group of 4-bit weights: a scale in F16, and where it is asymmetric a zero point in 4 bits."""
@@ -45,10 +48,9 @@ def smaller(start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
         weights = start.variant.file.weights if start.variant.file else 0
         yield Idea("weights in 8 bits", why, made, round(weights * (8 - bits(entry.weights)) / 8))
     elif bits(entry.weights) == 8:
-        fields = {"weights": "INT4_SYM", "group_size": GROUP, "group_size_fallback": "adjust"}
-        plain = {"preset": None, "smooth_quant": None, "accuracy_control": None, "layers": ()}
-        yield Idea("half of the weights in 4 bits", why, changed(entry, **fields, **plain, ratio=0.5), None)
-        yield Idea("weights in 4 bits", why, changed(entry, **fields, **plain), None)
+        four = OpenVinoVariant(weights="INT4_SYM", group_size=GROUP, group_size_fallback="adjust", runtime=entry.runtime)
+        yield Idea("half of the weights in 4 bits", why, changed(four, ratio=0.5), None)
+        yield Idea("weights in 4 bits", why, four, None)
     else:
         yield from _larger_groups(start, entry, why)
 
@@ -99,28 +101,29 @@ def _larger_groups(start: Candidate, entry: OpenVinoVariant, why: str) -> Iterat
     )
 
 
-def _group_bytes(start: Candidate, entry: OpenVinoVariant, old: int, new: int) -> int:
+def _group_bytes(start: Candidate, entry: OpenVinoVariant, old: int, new: int) -> int | None:
+    if entry.weights not in ESTIMABLE:
+        return None
     each = SCALE_BYTES + ZERO_POINT_BYTES * entry.weights.endswith("_ASYM")
-    return round(_four_bit_weights(start) * each * (1 / new - (1 / old if old > 0 else 0)))
+    return round(_weights(start, FOUR_BITS) * each * (1 / new - (1 / old if old > 0 else 0)))
 
 
-def _four_bit_weights(start: Candidate) -> int:
+def _weights(start: Candidate, of_types: frozenset[str]) -> int:
     types = start.variant.file.types if start.variant.file else ()
-    return sum(t.weights for t in types if t.type in FOUR_BITS)
+    return sum(t.weights for t in types if t.type in of_types)
 
 
 def _methods(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
     """What NNCF does with calibration texts; AWQ only where no rule gives a layer of a pair another format."""
-    fields = {"scale_estimation": True} | ({} if entry.layers else {"awq": True})
-    if all(getattr(entry, name) for name in fields):
+    methods = ("scale_estimation",) if entry.layers else ("awq", "scale_estimation")
+    if all(getattr(entry, name) for name in methods):
         return
     using = [e for e in missed.known.openvino.values() if e.awq or e.scale_estimation]
     seen = shown(missed, using, awq=False, scale_estimation=False)
-    none = f"{loss(start)} without {' and '.join(sorted(fields))}"
     yield Idea(
-        " and ".join(sorted(fields)),
-        f"{loss(start)}; {seen}" if seen else none,
-        changed(entry, **fields),
+        " and ".join(methods),
+        f"{loss(start)}; {seen}" if seen else f"{loss(start)} without {' and '.join(methods)}",
+        changed(entry, **dict.fromkeys(methods, True)),
         0,
         "compressing it takes longer",
     )
@@ -135,26 +138,43 @@ def _layers(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterato
     for some in (found[:1], found[:3]) if found else ():
         names = tuple(module.name for module in some)
         yield _ruled(missed, start, entry, names, to, restored_words(some))
-    ruled = [e for e in missed.known.openvino.values() if e.layers]
-    seen = shown(missed, ruled, layers=())
-    if not found or seen:
-        yield _ruled(missed, start, entry, FEEDING, to, seen or "they feed the residual stream; this run ranks no layer")
+    known = list(_known_layers(missed, start, entry))
+    yield from known
+    if not found and not known:
+        yield _ruled(missed, start, entry, FEEDING, to, "they feed the residual stream; this run ranks no layer")
+
+
+def _known_layers(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
+    """The rules of another variant, if the run shows what they are worth."""
+    for other in (e for e in missed.known.openvino.values() if e.layers and not entry.layers):
+        plain = changed(other, layers=())
+        before, after = (candidate_of(missed, e) if e else None for e in (plain, other))
+        if before and after:
+            yield Idea(
+                f"the layer formats of {other.label}",
+                f"{loss(start)}; {shown(missed, [other], layers=())}",
+                changed(entry, name=f"{entry.label}-as-{other.label}", layers=_rules(other), accuracy_control=None, awq=False),
+                after.size_bytes - before.size_bytes,
+            )
 
 
 def _ruled(
     missed: Missed, start: Candidate, entry: OpenVinoVariant, names: Sequence[str], to: str, evidence: str
 ) -> Idea:
     ruled = any(name in rule.match for rule in entry.layers for name in names)
-    pattern = rf".*\.({'|'.join(names)})" if len(names) > 1 else rf".*\.{names[0]}"
-    rules = [{"match": pattern, "weights": to}, *(rule.model_dump() for rule in entry.layers)]
+    rules = [{"match": rf"(.*\.)?({'|'.join(names)})", "weights": to}, *_rules(entry)]
     name = f"{entry.label}-{'-'.join(names)}-{to}"
     weights = module_weights(missed.run, tuple(names))
     return Idea(
         f"{words.listed(names)} in {to}",
         f"{loss(start)}; {evidence}",
         None if ruled else changed(entry, name=name, layers=rules, accuracy_control=None, awq=False),
-        None if weights is None else _layer_bytes(weights, entry, to),
+        _layer_bytes(weights, entry, to) if weights and entry.weights in ESTIMABLE else None,
     )
+
+
+def _rules(entry: OpenVinoVariant) -> list[dict[str, Any]]:
+    return [rule.model_dump() for rule in entry.layers]
 
 
 def _layer_bytes(weights: int, entry: OpenVinoVariant, to: str) -> int:
@@ -167,19 +187,13 @@ def _layer_bytes(weights: int, entry: OpenVinoVariant, to: str) -> int:
 
 def _larger(start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
     """All weights in the next larger format."""
-    plain = {"layers": (), "accuracy_control": None, "preset": None, "smooth_quant": None}
-    plain |= {"group_size": None, "ratio": None, "backup": None, "sensitivity": None, "all_layers": False}
-    plain |= {"awq": False, "scale_estimation": False, "gptq": False, "lora_correction": False}
-    runtime = {"runtime": entry.runtime.model_dump() | {"dynamic_quantization_group": None}} if entry.weights == "W4A8" else {}
     if bits(entry.weights) < 8 or entry.weights in STATIC:
-        made = changed(entry, **plain, **runtime, weights="INT8_ASYM", group_size_fallback="error")
-        four, group = _four_bit_weights(start), group_of(entry.weights, entry.group_size)
-        extra = round(four * (0.5 - (SCALE_BYTES / group if group > 0 else 0)))
-        yield Idea("weights in 8 bits", loss(start), made, extra if four else None)
+        made = changed(OpenVinoVariant(weights="INT8_ASYM"), runtime=entry.runtime.model_dump())
+        extra = _layer_bytes(_weights(start, FOUR_BITS), entry, "INT8_ASYM") if entry.weights in ESTIMABLE else None
+        yield Idea("weights in 8 bits", loss(start), made, extra)
     elif entry.weights in INT8:
-        file = start.variant.file
-        eight = sum(t.weights for t in file.types if t.type in {"u8", "i8"}) if file else 0
-        yield Idea("weights in 16 bits", loss(start), changed(entry, **plain, weights="F16"), eight or None)
+        made = changed(OpenVinoVariant(weights="F16"), runtime=entry.runtime.model_dump())
+        yield Idea("weights in 16 bits", loss(start), made, _weights(start, EIGHT_BITS))
 
 
 def first(missed: Missed, target: str) -> Iterator[Idea]:

@@ -37,12 +37,12 @@ def closer_run(start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
     if not isinstance(split, LossSplit) or not isinstance(split.kl_weights, Estimate):
         return
     weights, runtime = split.kl_weights, entry.runtime.model_dump()
-    for part, what, fields in (
-        (split.kl_activations, "activations in floats", {"dynamic_quantization_group": 0}),
-        (split.kl_cache, "a KV cache in F16", {"kv_cache": "f16"}),
+    for part, what, origin, fields in (
+        (split.kl_activations, "activations in floats", "quantised activations", {"dynamic_quantization_group": 0}),
+        (split.kl_cache, "a KV cache in F16", "the KV cache", {"kv_cache": "f16"}),
     ):
         if isinstance(part, Estimate) and part.low > 0 and part.value > weights.value:
-            why = f"{nats(part)} of that go without it, {nats(weights)} are from the weights"
+            why = f"of that {nats(part)} are from {origin}, {nats(weights)} from the weights"
             yield Idea(what, f"{loss(start)}; {why}", changed(entry, runtime=runtime | fields), 0, "it may be slower")
 
 

@@ -11,7 +11,8 @@ import math
 from collections.abc import Sequence
 
 from quantcurve.errors import RecipeError
-from quantcurve.pick_mend import Missed, mitigations
+from quantcurve.mend_base import Missed
+from quantcurve.pick_mend import mitigations
 from quantcurve.pick_order import best, runners_up
 from quantcurve.pick_recipe import entries
 from quantcurve.pick_records import Choice, Limits, Rejection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import chain
 from statistics import median
 
 from quantcurve import mend_gguf, mend_openvino, mend_openvino_loss
@@ -14,8 +13,6 @@ from quantcurve.pick_records import Mitigation
 from quantcurve.pick_weigh import Candidate
 from quantcurve.recipe_gguf import GgufVariant
 
-__all__ = ["Missed", "mitigations"]
-
 
 def mitigations(missed: Missed) -> tuple[Mitigation, ...]:
     """Suggestions by the bytes that they add, those that are not known last; none that the run shows to break the limit
@@ -23,8 +20,8 @@ def mitigations(missed: Missed) -> tuple[Mitigation, ...]:
     if not missed.candidates:
         found = list(mitigations_of(_first(missed), None, missed))
     else:
-        found = list(chain(_closer(missed), _smaller(missed)))
-    found = [one for one in found if not _too_large(one, missed)]
+        closer = (one for one in _closer(missed) if _fits(one, missed))
+        found = [*closer, *(one for one in _smaller(missed) if one.extra_bytes is None or _fits(one, missed))]
     once = {(one.under, one.recipe_lines): one for one in reversed(found)}
     return tuple(sorted(reversed(once.values()), key=lambda one: (one.extra_bytes is None, one.extra_bytes or 0)))
 
@@ -39,9 +36,10 @@ def _first(missed: Missed) -> Iterator[Idea]:
 
 
 def _closer(missed: Missed) -> Iterator[Mitigation]:
-    """What loses less: of the nearest miss if it loses too much, else of the one that only does so."""
+    """What loses less: of the nearest miss if it loses too much and is not too large, else of the one that only loses
+    too much."""
     start = missed.nearest
-    if start and not _breaks(start, "quality"):
+    if start and (_breaks(start, "size") or not _breaks(start, "quality")):
         only = [c for c in missed.candidates if {b.kind for b in c.breaches} == {"quality"}]
         start = min((c for c in only if c.worst_excess < math.inf), key=lambda c: c.worst_excess, default=None)
     entry = _entry(missed, start)
@@ -93,14 +91,8 @@ def _entry(missed: Missed, start: Candidate | None) -> Entry | None:
     return missed.known.gguf.get(start.name) or missed.known.openvino.get(start.name)
 
 
-def _too_large(one: Mitigation, missed: Missed) -> bool:
-    """Whether it is known that a file would be above the limit on size."""
+def _fits(one: Mitigation, missed: Missed) -> bool:
+    """Whether a file may be inside the limit on size, as far as it is known."""
     limit = missed.limits.max_size_bytes
     start = next((c for c in missed.candidates if c.name == one.variant), None)
-    if limit is None or start is None or one.extra_bytes is None:
-        return False
-    return one.extra_bytes >= 0 and start.size_bytes + one.extra_bytes > limit and not _only_memory(one)
-
-
-def _only_memory(one: Mitigation) -> bool:
-    return "memory" in one.cost
+    return limit is None or start is None or start.size_bytes + (one.extra_bytes or 0) <= limit
