@@ -33,9 +33,10 @@ def pick(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Name the variant to ship, why, and what the next ones would cost; or what to try where none is inside the limits.
+    """Name the variant to ship, and why not the others.
 
-    A limit is met only if the figure's whole interval is inside it. Exit code 1: no variant is inside every limit.
+    With what the next ones would cost; where none is inside every limit (exit code 1), with the nearest miss and what
+    to try. A limit is met only if the figure's whole interval is inside it.
 
     Example: quantcurve pick runs/smollm2-135m --max-kl 0.05 --max-size 120MB --target cpu
     """
