@@ -179,7 +179,8 @@ def test_more_calibration_texts_of_the_worst_kind(tmp_path: Path) -> None:
 
 def test_calibration_texts_that_are_not_shipped_are_the_users_to_bring(tmp_path: Path) -> None:
     run = run_of(recipe_text(["{type: Q4_0, imatrix: true}"]), [Made("Q4_0+imatrix", 0.05, 80)])
-    turned = tuple(s.model_copy(update={"text": t}) for s, t in zip(run.variants[0].slices, ("multilingual", "wiki"), strict=True))
+    names = zip(run.variants[0].slices, ("multilingual", "wiki"), strict=True)
+    turned = tuple(part.model_copy(update={"text": name}) for part, name in names)
     run = run.model_copy(update={"variants": (run.variants[0].model_copy(update={"slices": turned}),)})
     one = tried(run, tmp_path, max_kl=0.01)["calibration texts like wiki"]
     assert one.recipe_lines == "sources: [{name: wiki, stratum: domain, source: wiki-calibration.jsonl}]"
@@ -274,7 +275,8 @@ def test_what_the_run_shows_of_openvino_is_told(tmp_path: Path) -> None:
     made = [Made("OV-INT4_SYM+g32", 0.30, 86), Made("OV-INT4_SYM+g64", 0.37, 83), Made("mix", 0.35, 90)]
     found = tried(run_of(text, made, file=int4_file()), tmp_path, max_kl=0.05)
     assert "groups of 32 weights" not in found and "groups of 16 weights" in found
-    assert "OV-INT4_SYM+g32 loses 0.3000 nats [0.2995, 0.3005] where OV-INT4_SYM+g64" in found["groups of 16 weights"].why
+    why = found["groups of 16 weights"].why
+    assert "OV-INT4_SYM+g32 loses 0.3000 nats [0.2995, 0.3005] where OV-INT4_SYM+g64" in why
     like = found["the layer formats of mix"]
     assert like.extra_bytes == 7 * 2**20 and "mix loses 0.3500" in like.why and "group_size: 32" in like.recipe_lines
 

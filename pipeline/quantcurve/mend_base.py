@@ -48,6 +48,8 @@ class Idea(NamedTuple):
     cost: str = ""
     """What it takes beside the bytes."""
     also: RecipeLines | None = None
+    variant: str | None = None
+    """That it starts from, where that is not the candidate."""
 
 
 def changed(entry: AnyEntry, name: str | None = None, **fields: Any) -> AnyEntry | None:
@@ -80,7 +82,7 @@ def mitigations_of(ideas: Iterator[Idea], start: Candidate | None, missed: Misse
         under: Place = "variants.gguf" if isinstance(entry, GgufVariant) else "variants.openvino"
         yield Mitigation(
             what=idea.what,
-            variant=start.name if start else None,
+            variant=start.name if start else idea.variant,
             why=idea.why,
             under=under,
             recipe_lines=f"- {flow(entry.model_dump(exclude_defaults=True, mode='json'))}",

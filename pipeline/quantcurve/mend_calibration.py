@@ -106,5 +106,5 @@ def _own(recipe: Recipe, lacking: _Lacking) -> tuple[str, str, str]:
     name = f"{name}-more" if name in taken else name
     source = {"name": name, "stratum": "domain", "source": f"{name}-calibration.jsonl"}
     what = f"calibration texts like {lacking.name}"
-    cost = f"; {name}-calibration.jsonl is yours to bring: texts like {lacking.name}, but none of those that are measured"
+    cost = f"; {source['source']} is yours to bring: texts like {lacking.name}, but none of those that are measured"
     return what, f"sources: {flow([*given, source])}", cost

@@ -74,10 +74,10 @@ def smaller_cache(start: Candidate, entry: GgufVariant) -> Iterator[Idea]:
         return
     saved = round(config.cache_bytes * (1 - CACHE_BITS["q8_0"] / CACHE_BITS["f16"]))
     if saved:
-        why = f"{start.name} keeps a KV cache of {words.mib(config.cache_bytes)} in F16 for {config.context_tokens} tokens"
+        size = words.mib(config.cache_bytes)
         yield Idea(
             "a KV cache in q8_0",
-            why,
+            f"{start.name} keeps a KV cache of {size} in F16 for {config.context_tokens} tokens",
             changed(entry, kv="q8_0", k=None, v=None),
             0,
             f"{words.mib(saved)} less memory at that length",

@@ -48,7 +48,9 @@ def smaller(start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
         weights = start.variant.file.weights if start.variant.file else 0
         yield Idea("weights in 8 bits", why, made, round(weights * (8 - bits(entry.weights)) / 8))
     elif bits(entry.weights) == 8:
-        four = OpenVinoVariant(weights="INT4_SYM", group_size=GROUP, group_size_fallback="adjust", runtime=entry.runtime)
+        four = OpenVinoVariant(
+            weights="INT4_SYM", group_size=GROUP, group_size_fallback="adjust", runtime=entry.runtime
+        )
         yield Idea("half of the weights in 4 bits", why, changed(four, ratio=0.5), None)
         yield Idea("weights in 4 bits", why, four, None)
     else:
@@ -118,12 +120,13 @@ def _methods(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterat
     methods = ("scale_estimation",) if entry.layers else ("awq", "scale_estimation")
     if all(getattr(entry, name) for name in methods):
         return
+    fields: dict[str, Any] = dict.fromkeys(methods, True)
     using = [e for e in missed.known.openvino.values() if e.awq or e.scale_estimation]
     seen = shown(missed, using, awq=False, scale_estimation=False)
     yield Idea(
         " and ".join(methods),
         f"{loss(start)}; {seen}" if seen else f"{loss(start)} without {' and '.join(methods)}",
-        changed(entry, **dict.fromkeys(methods, True)),
+        changed(entry, **fields),
         0,
         "compressing it takes longer",
     )
@@ -131,7 +134,7 @@ def _methods(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterat
 
 def _layers(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
     """Single modules in higher precision: those that accuracy control ranked first, and those of another variant."""
-    if entry.weights in INT8 or entry.weights == "W4A8":
+    if entry.weights in INT8 or entry.weights == "W4A8" or entry.accuracy_control:
         return
     to = "F32" if entry.weights in STATIC else "INT8_ASYM"
     found = modules(missed.run, of_weights=entry.weights not in STATIC)
@@ -153,7 +156,7 @@ def _known_layers(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> I
             yield Idea(
                 f"the layer formats of {other.label}",
                 f"{loss(start)}; {shown(missed, [other], layers=())}",
-                changed(entry, name=f"{entry.label}-as-{other.label}", layers=_rules(other), accuracy_control=None, awq=False),
+                changed(entry, name=f"{entry.label}-as-{other.label}", layers=_rules(other), awq=False),
                 after.size_bytes - before.size_bytes,
             )
 
@@ -168,7 +171,7 @@ def _ruled(
     return Idea(
         f"{words.listed(names)} in {to}",
         f"{loss(start)}; {evidence}",
-        None if ruled else changed(entry, name=name, layers=rules, accuracy_control=None, awq=False),
+        None if ruled else changed(entry, name=name, layers=rules, awq=False),
         _layer_bytes(weights, entry, to) if weights and entry.weights in ESTIMABLE else None,
     )
 
@@ -197,15 +200,21 @@ def _larger(start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
 
 
 def first(missed: Missed, target: str) -> Iterator[Idea]:
-    """A first OpenVINO variant for a device, where the run has none on it; then its own ones there."""
-    device = {"runtime": {"device": target.upper()}}
+    """Variants for a device that the run has none on: its own ones there, closest to the reference first; or a first
+    one."""
+    device = target.upper()
     if not missed.known.openvino:
-        made = changed(OpenVinoVariant(weights="INT8_ASYM"), **device)
-        yield Idea(f"an OpenVINO variant on the {target.upper()}", "this run has no OpenVINO model", made, None)
-    for name, entry in missed.known.openvino.items():
-        made = changed(entry, runtime=entry.runtime.model_dump() | device["runtime"])
-        variant = next((v for v in missed.run.variants if v.name == name and v.overall and v.overall.divergence), None)
-        kl = variant.overall.divergence.kl_mean if variant and variant.overall and variant.overall.divergence else None
-        lost = f" and lost {nats(kl)} there" if isinstance(kl, Estimate) else ""
-        why = f"{name} was measured on the {entry.runtime.device}{lost}; this run has none on the {target.upper()}"
-        yield Idea(f"{name} on the {target.upper()}", why, made, 0)
+        made = changed(OpenVinoVariant(weights="INT8_ASYM"), runtime={"device": device})
+        yield Idea(f"an OpenVINO variant on the {device}", "this run has no OpenVINO model", made, None)
+    for kl, name in sorted(_elsewhere(missed), key=lambda one: one[0].value):
+        entry = missed.known.openvino[name]
+        there = changed(entry, runtime=entry.runtime.model_dump() | {"device": device})
+        why = f"on the {entry.runtime.device} {name} loses {nats(kl)}; this run has no variant on the {device}"
+        yield Idea(f"{name} on the {device}", why, there, 0, variant=name)
+
+
+def _elsewhere(missed: Missed) -> Iterator[tuple[Estimate, str]]:
+    for variant in missed.run.variants:
+        divergence = variant.overall.divergence if variant.overall else None
+        if divergence and isinstance(divergence.kl_mean, Estimate) and variant.name in missed.known.openvino:
+            yield divergence.kl_mean, variant.name

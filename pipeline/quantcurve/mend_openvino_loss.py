@@ -48,16 +48,17 @@ def closer_run(start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
 
 def controlled(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
     """Layers restored until a validation keeps the limit on KL divergence or perplexity."""
-    judge = _judge(missed)
-    if judge is None or entry.weights in UNCOMPRESSED or entry.accuracy_control:
+    judge, before = _judge(missed), entry.accuracy_control
+    if judge is None or entry.weights in UNCOMPRESSED or (before and before.max_drop <= judge.budget_nats):
         return
+    control = {"validation": judge.name, "max_drop": judge.budget_nats}
     beside = "the search for layers takes many times as long as compressing"
     if entry.weights in STATIC:
         beside += "; layers that it restores are floats"
     yield Idea(
         "accuracy control with the limit as its budget",
         "; ".join(part for part in (loss(start), _seen(missed)) if part),
-        changed(entry, accuracy_control={"validation": judge.name, "max_drop": judge.budget_nats}),
+        changed(entry, accuracy_control=(before.model_dump() if before else {}) | {**control, "drop": "absolute"}),
         None,
         beside,
         judge.also,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from statistics import median
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from quantcurve.report import words
 from quantcurve.stages.frontier import is_faster, speed_ratio
 
 MOST_RUNNERS_UP = 3
+NOT_BOTH = Missing(missing="decode speed was not measured of both")
 
 
 class Best(NamedTuple):
@@ -43,7 +45,7 @@ def best(passing: Sequence[Candidate]) -> Best:
 
 def runners_up(passing: Sequence[Candidate], chosen: Candidate) -> tuple[RunnerUp, ...]:
     """Those that would be chosen, one after the other, if the ones before them were not there."""
-    return tuple(_against(one, chosen) for one, _ in zip(_in_turn(passing, chosen), range(MOST_RUNNERS_UP), strict=False))
+    return tuple(_against(one, chosen) for one in islice(_in_turn(passing, chosen), MOST_RUNNERS_UP))
 
 
 def _in_turn(passing: Sequence[Candidate], chosen: Candidate) -> Iterator[Candidate]:
@@ -69,9 +71,6 @@ def _against(other: Candidate, chosen: Candidate) -> RunnerUp:
         sentence="",
     )
     return found.model_copy(update={"sentence": _sentence(found, chosen.name)})
-
-
-NOT_BOTH = Missing(missing="decode speed was not measured of both")
 
 
 def _sentence(one: RunnerUp, chosen: str) -> str:
