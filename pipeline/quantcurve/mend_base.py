@@ -24,6 +24,7 @@ _PLAIN = re.compile(r"[A-Za-z][\w.+-]*", re.ASCII)
 _READ_OTHERWISE = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 """Plain words that YAML may read as something else than text."""
 _LONGEST_NAME = 60
+_UNTOLD = {"name", "group_size_fallback"}
 
 
 class Missed(NamedTuple):
@@ -67,8 +68,8 @@ def changed(entry: AnyEntry, name: str | None = None, **fields: Any) -> AnyEntry
 
 
 def same(a: Entry, b: Entry) -> bool:
-    """Whether two are the same but for their names."""
-    return type(a) is type(b) and a.model_dump(exclude={"name"}) == b.model_dump(exclude={"name"})
+    """Whether two are the same but for their names, and for what happens where a group does not fit."""
+    return type(a) is type(b) and a.model_dump(exclude=_UNTOLD) == b.model_dump(exclude=_UNTOLD)
 
 
 def mitigations_of(ideas: Iterator[Idea], start: Candidate | None, missed: Missed) -> Iterator[Mitigation]:

@@ -25,6 +25,7 @@ SCALE_BYTES, ZERO_POINT_BYTES = 2.0, 0.5
 """Of a group of 4-bit weights: a scale in F16, and where it is asymmetric a zero point in 4 bits."""
 FEEDING = ("down_proj", "o_proj")
 """What feeds the residual stream."""
+WITHOUT_AWQ = "awq is left out, since it needs layers that feed each other to have one format"
 
 
 def closer(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
@@ -158,6 +159,7 @@ def _known_layers(missed: Missed, start: Candidate, entry: OpenVinoVariant) -> I
                 f"{loss(start)}; {shown(missed, [other], layers=())}",
                 changed(entry, name=f"{entry.label}-as-{other.label}", layers=_rules(other), awq=False),
                 after.size_bytes - before.size_bytes,
+                WITHOUT_AWQ * entry.awq,
             )
 
 
@@ -173,6 +175,7 @@ def _ruled(
         f"{loss(start)}; {evidence}",
         None if ruled else changed(entry, name=name, layers=rules, awq=False),
         _layer_bytes(weights, entry, to) if weights and entry.weights in ESTIMABLE else None,
+        WITHOUT_AWQ * entry.awq,
     )
 
 

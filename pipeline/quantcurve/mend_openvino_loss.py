@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from quantcurve.calibration import EMBEDDED
 from quantcurve.estimates import Estimate
@@ -13,6 +13,7 @@ from quantcurve.pick_records import RecipeLines
 from quantcurve.pick_weigh import Candidate
 from quantcurve.recipe_accuracy import Validation
 from quantcurve.recipe_openvino import OpenVinoVariant
+from quantcurve.records import OpenVinoEffective
 from quantcurve.report.explain import figure
 from quantcurve.results import LossSplit
 from quantcurve.weight_formats import STATIC, UNCOMPRESSED
@@ -32,13 +33,18 @@ class _Judge(NamedTuple):
 
 
 def closer_run(start: Candidate, entry: OpenVinoVariant) -> Iterator[Idea]:
-    """Activations or a KV cache that are not quantised, where they cost more than the weights."""
-    split = start.variant.loss_split
+    """Exact arithmetic or a KV cache in floats, where the device's own cost more than the weights."""
+    split, config = start.variant.loss_split, start.variant.scoring_config
     if not isinstance(split, LossSplit) or not isinstance(split.kl_weights, Estimate):
         return
+    if not isinstance(config, OpenVinoEffective):
+        return
+    exact: dict[str, Any] = {} if config.inference_precision == "f32" else {"inference_precision": "f32"}
+    if config.activations in {"quantised", "partly quantised"}:
+        exact["dynamic_quantization_group"] = 0
     weights, runtime = split.kl_weights, entry.runtime.model_dump()
     for part, what, origin, fields in (
-        (split.kl_activations, "activations in floats", "quantised activations", {"dynamic_quantization_group": 0}),
+        (split.kl_activations, "arithmetic in float32", "the device's arithmetic", exact),
         (split.kl_cache, "a KV cache in F16", "the KV cache", {"kv_cache": "f16"}),
     ):
         if isinstance(part, Estimate) and part.low > 0 and part.value > weights.value:
