@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -130,7 +130,7 @@ def nats(figure: Figure) -> str:
 
 def candidate_of(missed: Missed, entry: Entry) -> Candidate | None:
     """The measured variant that is this entry but for its name."""
-    known = missed.known.gguf if isinstance(entry, GgufVariant) else missed.known.openvino
+    known: Mapping[str, Entry] = missed.known.gguf if isinstance(entry, GgufVariant) else missed.known.openvino
     names = {name for name, other in known.items() if same(entry, other)}
     return next((one for one in missed.candidates if one.name in names), None)
 
@@ -152,7 +152,7 @@ def shown(missed: Missed, entries: Collection[AnyEntry], **without: Any) -> str:
     return ""
 
 
-def _apart(entry: AnyEntry, taken: Sequence[str]) -> AnyEntry:
+def _apart(entry: Entry, taken: Sequence[str]) -> Entry:
     """With a name that no other has."""
     found, number = entry, 2
     while found.label in taken:

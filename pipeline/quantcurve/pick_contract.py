@@ -44,7 +44,8 @@ def never_taken(variant: VariantResult, recipe: Recipe | None) -> Iterator[Breac
         yield Breach("quality", words.plain(said), _beyond_screen(variant, recipe))
     control = variant.accuracy_control
     if control and control.verdict == "fail":
-        beyond = relative(control.drop.high - control.max_drop, control.max_drop) if _known(control.drop) else math.inf
+        worst = control.drop.high if isinstance(control.drop, Estimate) else math.inf
+        beyond = relative(worst - control.max_drop, control.max_drop)
         yield Breach("quality", words.plain(f"accuracy control: {summary(control)}"), beyond)
     if variant.scorecard and variant.scorecard.verdict.decision == "fail":
         yield from _broken(variant.scorecard, recipe.contract.margin if recipe else Contract().margin)
@@ -53,10 +54,6 @@ def never_taken(variant: VariantResult, recipe: Recipe | None) -> Iterator[Breac
 def relative(excess: float, limit: float) -> float:
     """An excess as a share of its limit."""
     return excess / max(abs(limit), TINY)
-
-
-def _known(figure: object) -> bool:
-    return isinstance(figure, Estimate)
 
 
 def _beyond_screen(variant: VariantResult, recipe: Recipe | None) -> float:
