@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from factories import Made, estimate, failed_variant, make_run, rounds
+from factories_openvino import DEVICE, make_config
 from quantcurve.errors import RecipeError
-from quantcurve.estimates import Missing
-from quantcurve.pick import Choice, Limits, pick
+from quantcurve.estimates import Estimate, Missing
+from quantcurve.metrics.evidence import Evidence
+from quantcurve.pick import pick
+from quantcurve.pick_records import Choice, Limits
 from quantcurve.recipe_openvino import FLOOR
+from quantcurve.results import RunResult, ScreenVerdict
 from quantcurve.scorecard_records import Scorecard
 from quantcurve.units import parse_size
-from quantcurve.verdicts import VariantVerdict
+from quantcurve.verdicts import Budget, BudgetVerdict, VariantVerdict
 
 GOOD = Made("good", kl=0.010, size_mib=100, decode_tokens_per_s=40.0)
 SMALL = Made("small", kl=0.050, size_mib=80, decode_tokens_per_s=50.0)
@@ -231,3 +237,137 @@ def test_what_breaks_the_contract_is_not_taken() -> None:
 def test_what_the_contract_cannot_say_is_told() -> None:
     assert with_contract("undecided").why.endswith("; by the contract it is undecided: json: +9.0 points")
     assert "contract" not in with_contract("pass").why and with_contract("pass").name == "small"
+
+
+def in_lane(run: RunResult, name: str, device: str = DEVICE) -> RunResult:
+    """With one variant run by OpenVINO on a device."""
+    update = {"engine": "OpenVINO", "scoring_config": make_config(device)}
+    placed = tuple(v.model_copy(update=update) if v.name == name else v for v in run.variants)
+    return run.model_copy(update={"variants": placed})
+
+
+def test_a_target_takes_the_variants_of_its_engine_and_device() -> None:
+    run = in_lane(make_run([GOOD, SMALL]), "small")
+    native = pick(run, Limits(target="llama.cpp"))
+    assert native.name == "good" and why(native, "small") == "not for the target llama.cpp: it is an OpenVINO model"
+    cpu = pick(run, Limits(target="cpu"))
+    assert cpu.name == "small" and why(cpu, "good").startswith("not for the target cpu: it is a GGUF file")
+    gpu = pick(run, Limits(target="gpu"))
+    assert gpu.name is None and gpu.nearest_miss is None
+    assert why(gpu, "small") == "not for the target gpu: it was measured on the CPU only"
+    assert gpu.why == "no variant is for the target gpu: the run measured no OpenVINO model on one"
+
+
+def test_the_device_is_the_one_that_was_read_back() -> None:
+    run = in_lane(make_run([GOOD, SMALL]), "small", "Intel(R) Arc(TM) A770 Graphics (dGPU)")
+    assert pick(run, Limits(target="gpu")).name == "small"
+    assert why(pick(run, Limits(target="cpu")), "small") == "not for the target cpu: it was measured on the GPU only"
+    npu = in_lane(make_run([SMALL]), "small", "Intel(R) AI Boost")
+    assert "on the NPU only" in why(pick(npu, Limits(target="gpu")), "small")
+
+
+def test_three_runners_up_with_what_each_would_cost() -> None:
+    made = [
+        Made("a", 0.04, 80, 50.0),
+        Made("b", 0.02, 90, 40.0, tied_with=("c",)),
+        Made("c", 0.021, 88, 30.0, tied_with=("b",)),
+        Made("d", 0.01, 100, 25.0),
+        Made("e", 0.001, 120, 20.0),
+    ]
+    choice = chosen(made, max_kl=0.05)
+    assert choice.name == "a"
+    assert [r.name for r in choice.runners_up] == ["b", "c", "d"]
+    first = choice.runners_up[0]
+    assert first.kl_difference_nats == pytest.approx(-0.02)
+    assert first.size_difference_bytes == 10 * 2**20
+    assert isinstance(first.speed_ratio, Estimate) and first.speed_ratio.value == pytest.approx(0.8, abs=0.01)
+    assert first.apart and not first.kl_tied and first.contract is None
+    assert first.sentence.startswith("against a: mean KL divergence -0.02 nats, 0.8")
+    assert first.sentence.endswith("times as fast, +10.0 MiB")
+    assert not choice.mitigations
+
+
+def test_only_variants_inside_every_limit_are_runners_up() -> None:
+    choice = chosen([GOOD, SMALL, Made("far", 0.5, 70, 60.0)], max_kl=0.1)
+    assert choice.name == "small" and [r.name for r in choice.runners_up] == ["good"]
+
+
+def test_the_first_sentence_says_that_two_cannot_be_told_apart() -> None:
+    noisy = (1.0, 1.3, 1.0, 1.3, 1.0)
+    made = [
+        Made("one", 0.010, 80, decode_s=noisy, tied_with=("two",)),
+        Made("two", 0.011, 90, decode_s=noisy[::-1], tied_with=("one",)),
+    ]
+    choice = chosen(made)
+    assert choice.why.startswith(
+        "one and two cannot be told apart in mean KL divergence or in decode speed: one is taken, whose file is "
+        "10.0 MiB smaller. 2 variants"
+    )
+    assert not choice.runners_up[0].apart and "nats (cannot be told apart)" in choice.runners_up[0].sentence
+    apart = chosen([made[0]._replace(tied_with=()), made[1]._replace(tied_with=())])
+    assert apart.runners_up[0].apart and apart.why.startswith("2 variants")
+    slower = chosen([made[0], made[1]._replace(decode_s=rounds(10))])
+    assert slower.runners_up[0].apart and slower.runners_up[0].kl_tied and slower.why.startswith("2 variants")
+
+
+def test_a_runner_up_has_its_verdict() -> None:
+    run = make_run([GOOD, SMALL])
+    card = Scorecard(verdict=VariantVerdict(decision="undecided", sentence="more items"))
+    placed = tuple(v.model_copy(update={"scorecard": card}) if v.name == "good" else v for v in run.variants)
+    (next_one,) = pick(run.model_copy(update={"variants": placed}), Limits()).runners_up
+    assert next_one.contract == "undecided" and next_one.sentence.endswith("contract: undecided")
+
+
+def broken(part: str, name: str, words: str, loss: Estimate) -> Scorecard:
+    """A scorecard of which one budget is broken."""
+    budget = BudgetVerdict(
+        budget=Budget(part=part, name=name, words=words, scale="plain"),  # type: ignore[arg-type]
+        decision="fail",
+        evidence=Evidence(loss=loss),
+        further_items=None,
+        blocked="",
+        sentence=f"{name}: allowed {words}: broken",
+    )
+    return Scorecard(verdict=VariantVerdict(decision="fail", sentence=budget.sentence, budgets=(budget,)))
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "words", "small_loss", "excess"),
+    [
+        ("quality", "json", "10 points", estimate(0.14, 0.01), 0.5),
+        ("quality", "json", "0.1 nats", estimate(0.14, 0.01), 0.5),
+        ("quality", "json", "no significant regression", estimate(0.025, 0.005), 0.5),
+        ("behaviour", "loops on json", "2 points", estimate(0.025, 0.005), 0.5),
+        ("behaviour", "loops", "no more", estimate(0.025, 0.005), 0.5),
+        ("behaviour", "entropy", "within 10 %", estimate(-1.4 * math.log(1.1), 0.1 * math.log(1.1)), 0.5),
+        ("system", "latency_p95", "<= 40 ms", estimate(math.log(1.5)), 0.5),
+        ("system", "size", "-50 %", estimate(math.log(0.75)), 0.5),
+        ("system", "decode_tokens_per_s", "+10 %", estimate(math.log(1.5 / 1.1)), 0.5),
+    ],
+)
+def test_where_all_break_the_contract_the_smallest_excess_is_nearest(
+    part: str, name: str, words: str, small_loss: Estimate, excess: float
+) -> None:
+    run = make_run([GOOD, SMALL])
+    for other, nearest in ((excess + 0.1, "good"), (excess - 0.1, "small")):
+        cards = {
+            "good": broken(part, name, words, small_loss),
+            "small": broken("quality", "code", "10 points", estimate(0.1 * (1 + other))),
+        }
+        placed = tuple(v.model_copy(update={"scorecard": cards[v.name]}) for v in run.variants)
+        choice = pick(run.model_copy(update={"variants": placed}), Limits())
+        assert choice.name is None and choice.nearest_miss == nearest
+        assert why(choice, "good") == f"breaks the contract: {name}: allowed {words}: broken"
+
+
+def test_what_the_screen_discarded_may_be_the_nearest_miss() -> None:
+    run = make_run([SMALL._replace(decision="discard"), Made("worse", 0.2, 70, decision="discard")])
+    verdicts = {
+        name: ScreenVerdict(decision="discard", sentence=f"+{percent} %", judged=estimate(math.log1p(percent / 100)))
+        for name, percent in (("small", 6), ("worse", 9))
+    }
+    placed = tuple(v.model_copy(update={"verdict": verdicts[v.name]}) for v in run.variants)
+    text = "name: a\nmodel: {source: m.gguf}\ntexts: [{name: wiki, source: wiki.txt}]\nvariants: {gguf: [Q4_0]}\n"
+    choice = pick(run.model_copy(update={"variants": placed, "recipe_text": text}), Limits())
+    assert choice.name is None and choice.nearest_miss == "small"
+    assert why(choice, "small") == "discarded by the screen: +6 %"

@@ -1,4 +1,4 @@
-"""The command line: with cli_cache, _calib, _encoder, _explain and _report the only place that prints or sets an exit code.
+"""The command line: with the other modules called cli_ the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
 something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
@@ -16,6 +16,7 @@ from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
 from quantcurve.cli_explain import explain
+from quantcurve.cli_pick import pick
 from quantcurve.cli_report import report
 from quantcurve.console import (
     BUG,
@@ -136,53 +137,7 @@ def plan(
 app.command()(report)
 
 
-@app.command()
-def pick(
-    run: RunArgument,
-    max_kl: Annotated[float | None, typer.Option(min=0, help="Mean KL divergence, nats.")] = None,
-    max_perplexity_increase: Annotated[float | None, typer.Option(help="Percent over the reference.")] = None,
-    min_top1_agreement: Annotated[float | None, typer.Option(min=0, max=1, help="Share of tokens, 0 to 1.")] = None,
-    max_size: Annotated[str | None, typer.Option(help="File size, such as 120MB or 1.5GiB.")] = None,
-    min_decode_tokens_per_s: Annotated[float | None, typer.Option(min=0, help="On this machine.")] = None,
-    max_time_to_first_token: Annotated[float | None, typer.Option(min=0, help="Seconds.")] = None,
-    max_memory: Annotated[str | None, typer.Option(help="Peak memory, such as 500MB.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Name the variant to ship, and why not the others.
-
-    A limit is met only if the figure's whole interval is inside it.
-
-    Example: quantcurve pick runs/smollm2-135m --max-kl 0.05 --max-size 120MB
-    """
-    from quantcurve.pick import Limits
-    from quantcurve.pick import pick as choose
-    from quantcurve.report import folder
-    from quantcurve.units import parse_size
-
-    limits = Limits(
-        max_kl=max_kl,
-        max_perplexity_increase_percent=max_perplexity_increase,
-        min_top1_agreement=min_top1_agreement,
-        max_size_bytes=parse_size(max_size) if max_size else None,
-        min_decode_tokens_per_s=min_decode_tokens_per_s,
-        max_time_to_first_token_s=max_time_to_first_token,
-        max_memory_bytes=parse_size(max_memory) if max_memory else None,
-    )
-    choice = choose(folder.load(run), limits)
-    if json:
-        typer.echo(choice.model_dump_json(indent=1))
-    else:
-        typer.echo(choice.name or "none")
-        typer.echo(f"  {choice.why}")
-        for rejected in choice.rejected:
-            typer.echo(f"  not {rejected.name}: {rejected.why}")
-        if choice.name is None and choice.nearest_miss:
-            typer.echo(f"  nearest miss: {choice.nearest_miss}")
-        typer.echo(f"  reference: {choice.provenance}")
-    if choice.name is None:
-        raise typer.Exit(1)
-
-
+app.command()(pick)
 app.command()(explain)
 
 
