@@ -1,4 +1,5 @@
-"""The command line: with cli_cache, _calib, _encoder and _explain the only place that prints or sets an exit code.
+"""The command line: with cli_cache, _calib, _compare, _encoder, _explain
+and _serve the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
 something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
@@ -15,7 +16,9 @@ import typer
 from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
+from quantcurve.cli_compare import compare
 from quantcurve.cli_explain import explain
+from quantcurve.cli_serve import serve
 from quantcurve.console import (
     BUG,
     CacheOption,
@@ -202,6 +205,8 @@ def pick(
 
 
 app.command()(explain)
+app.command()(compare)
+app.command()(serve)
 
 
 @app.command()

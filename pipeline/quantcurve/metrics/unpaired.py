@@ -27,10 +27,10 @@ def difference(before: Figure, after: Figure) -> Figure:
     Zou & Donner (2008), "Construction of confidence intervals about effect measures: a simple approach", Statistics in
     Medicine 27(10), 1693-1702. Missing where one of them is, or their levels differ.
     """
-    for figure in (before, after):
-        if isinstance(figure, Missing):
-            return figure
-    assert isinstance(before, Estimate) and isinstance(after, Estimate)
+    if isinstance(before, Missing):
+        return before
+    if isinstance(after, Missing):
+        return after
     if before.level != after.level:
         levels = f"{100 * before.level:.4g} % and {100 * after.level:.4g} %"
         return Missing(missing=f"the intervals are of {levels}")

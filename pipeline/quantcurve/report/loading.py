@@ -51,7 +51,37 @@ def load_any(path: Path) -> RunResult | EncoderResult:
             that nothing here brings it up to date.
     """
     file = path / RESULTS if path.is_dir() else path
-    return parse(_read(path, file), file)
+    try:
+        data = contents(file, file)
+    except FileNotFoundError as error:
+        raise RecipeError(_absent(path, file)) from error
+    return parse(data, file)
+
+
+def contents(file: Path, named: Path) -> bytes:
+    """All bytes of a results file.
+
+    Args:
+        file: to be read.
+        named: what messages call it.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        RecipeError: it cannot be read, or is too large to be one.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(LARGEST_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RecipeError(f"{named}: no results: it cannot be read ({error.strerror})") from error
+    if len(data) > LARGEST_BYTES:
+        raise RecipeError(
+            f"{named}: larger than {LARGEST_BYTES // 2**20} MiB, which no results of quantcurve are; name a run's "
+            f"folder or its {RESULTS}"
+        )
+    return data
 
 
 def parse(data: bytes, file: Path, migrations: Mapping[int, Migration] = MIGRATIONS) -> RunResult | EncoderResult:
@@ -71,22 +101,6 @@ def parse(data: bytes, file: Path, migrations: Mapping[int, Migration] = MIGRATI
         return kind.model_validate(record)
     except ValidationError as error:
         raise RecipeError(f"{file}: {_unfit(error, record)}\n  {_again(file)}") from error
-
-
-def _read(path: Path, file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(LARGEST_BYTES + 1)
-    except FileNotFoundError as error:
-        raise RecipeError(_absent(path, file)) from error
-    except OSError as error:
-        raise RecipeError(f"{file}: no results: it cannot be read ({error.strerror})") from error
-    if len(data) > LARGEST_BYTES:
-        raise RecipeError(
-            f"{file}: larger than {LARGEST_BYTES // 2**20} MiB, which no results of quantcurve are; name a run's "
-            f"folder or its {RESULTS}"
-        )
-    return data
 
 
 def _absent(path: Path, file: Path) -> str:
