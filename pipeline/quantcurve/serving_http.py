@@ -20,7 +20,6 @@ from quantcurve.errors import RecipeError, printable
 from quantcurve.report.run_list import run_list
 from quantcurve.serving import (
     PLAIN_POLICY,
-    KnownRuns,
     Listing,
     MovedTo,
     NotThere,
@@ -28,8 +27,8 @@ from quantcurve.serving import (
     ServedFile,
     answer,
     answered_host,
-    run_rows,
 )
+from quantcurve.serving_rows import KnownRuns, run_rows
 
 IDLE_S = 30
 """After which a connection that says nothing is closed."""
@@ -113,7 +112,7 @@ class RunsServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error; anything else is one line."""
-        error = sys.exception() if sys.version_info >= (3, 12) else sys.exc_info()[1]
+        error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             self.log(printable(f"a request could not be answered: {type(error).__name__}: {error}"))
 

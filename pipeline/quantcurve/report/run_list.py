@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantcurve.errors import printable
-from quantcurve.serving import PAGE, RESULTS, RunRow
+from quantcurve.report.loading import RESULTS
+from quantcurve.serving import PAGE
+from quantcurve.serving_rows import RunRow
 
 if TYPE_CHECKING:
     from jinja2 import Template
