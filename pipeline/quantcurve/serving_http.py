@@ -181,6 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _head(
         self, status: HTTPStatus, size_bytes: int, content_type: str, policy: str, more: Mapping[str, str] | None = None
     ) -> None:
+        if self.request_version == self.default_request_version:  # HTTP/0.9, of which the base class sends no headers
+            self.request_version = self.protocol_version
         self.send_response(status)
         headers = {"Content-Type": content_type, "Content-Length": str(size_bytes), "Content-Security-Policy": policy}
         for name, value in {**headers, **ALWAYS, **(more or {})}.items():

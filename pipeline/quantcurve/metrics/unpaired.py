@@ -1,7 +1,7 @@
 """Changes of a figure between two runs that are not paired, as if their errors were independent.
 
-Runs over the same windows err in the same direction, which makes these intervals too wide, not too narrow: what is
-called a change is one. Speeds are another matter: rounds of one run share the state that the machine was in, and no
+Runs over the same windows err in the same direction, which makes these intervals too wide rather than too narrow.
+Speeds are another matter: rounds of one run share the state that the machine was in, and no
 interval within a run holds that.
 """
 

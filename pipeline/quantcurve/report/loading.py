@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ LARGEST_BYTES = 2**28
 """Of a results file; the largest known have a few MiB."""
 MOST_NAMED = 3
 """Runs that are named where a folder of runs was given for a run."""
+
+_LAST_TOKEN = re.compile(r"[\w.+\\-]*\s*")
+"""A number, a word or an escape that may be cut off, at the end of a file."""
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 """The JSON of one schema version to that of the next, `schema_version` included."""
@@ -144,7 +148,8 @@ def _no_text(error: UnicodeDecodeError, file: Path) -> str:
 def _damage(error: json.JSONDecodeError, size_bytes: int) -> str:
     if not error.doc.strip():
         return "damaged: the file is empty"
-    if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
+    in_last = error.pos > 0 and _LAST_TOKEN.fullmatch(error.doc, error.pos)
+    if in_last or error.msg.startswith("Unterminated string"):
         last = error.doc.count("\n") + 1
         return f"damaged: cut off in line {last:,}, after byte {size_bytes:,}"
     at = f"line {error.lineno:,}, column {error.colno:,}"
