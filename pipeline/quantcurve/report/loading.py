@@ -170,13 +170,13 @@ def _brought_up(record: dict[str, Any], file: Path, migrations: Mapping[int, Mig
         )
     if version > SCHEMA_VERSION:
         raise RecipeError(
-            f"{file}: written by a newer quantcurve (schema version {version}; this one reads {SCHEMA_VERSION}): "
+            f"{file}: written by a newer quantcurve (schema version {_shown(version)}; this one reads {SCHEMA_VERSION}): "
             "update quantcurve"
         )
     for step in range(version, SCHEMA_VERSION):
         if step not in migrations:
             raise RecipeError(
-                f"{file}: of schema version {version}, and this quantcurve reads {SCHEMA_VERSION}\n  {_again(file)}"
+                f"{file}: of schema version {_shown(version)}, and this quantcurve reads {SCHEMA_VERSION}\n  {_again(file)}"
             )
         record = migrations[step](record)
     return record
@@ -194,8 +194,10 @@ def _unfit(error: ValidationError, record: dict[str, Any]) -> str:
 def _again(file: Path) -> str:
     """The command that makes a results file anew."""
     recipe, folder = file.with_name(RECIPE), shlex.quote(str(file.parent))
-    named = shlex.quote(str(recipe)) if recipe.is_file() else "RECIPE"
-    return f"make it again, from the store where that has the steps: quantcurve run {named} --out {folder}"
+    if recipe.is_file():
+        named = shlex.quote(str(recipe))
+        return f"make it again, from the store where that has the steps: quantcurve run {named} --out {folder}"
+    return f"name a run's folder or its {RESULTS}, or make it again: quantcurve run RECIPE --out {folder}"
 
 
 def _shown(value: object) -> str:
