@@ -15,9 +15,11 @@ import typer
 from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
+from quantcurve.cli_compare import compare
 from quantcurve.cli_explain import explain
 from quantcurve.cli_pick import pick
 from quantcurve.cli_report import report
+from quantcurve.cli_serve import serve
 from quantcurve.console import (
     BUG,
     CacheOption,
@@ -139,6 +141,8 @@ app.command()(report)
 
 app.command()(pick)
 app.command()(explain)
+app.command()(compare)
+app.command()(serve)
 
 
 @app.command()

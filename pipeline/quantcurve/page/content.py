@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.page.curve import contract_word, point_id, worst_slice
-from quantcurve.pick import Limits, pick
+from quantcurve.pick import pick
+from quantcurve.pick_records import Limits, Mitigation
 from quantcurve.records import EffectiveConfig
 from quantcurve.report import words
 from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices
 from quantcurve.report.by_text import KL, RATIO, TOP1, by_text
+from quantcurve.report.choice import MOST_MITIGATIONS
 from quantcurve.report.levels import levels
 from quantcurve.report.matrices import task_and_latency_matrices
 from quantcurve.report.matrix import Matrix, MatrixRow
@@ -71,6 +73,14 @@ class TradeOff(NamedTuple):
     levels: str
 
 
+class Try(NamedTuple):
+    """Something to try, as recipe lines."""
+
+    what: str
+    why: str
+    lines: str
+
+
 class Verdict(NamedTuple):
     """What a reader takes home."""
 
@@ -78,6 +88,10 @@ class Verdict(NamedTuple):
     """Of the variant to ship; empty: none is."""
     headline: str
     why: str
+    runners_up: tuple[tuple[str, str], ...]
+    """Name, and what it would cost."""
+    tries: tuple[Try, ...]
+    """Where none is: cheapest first."""
     contract: tuple[str, ...]
 
 
@@ -167,9 +181,22 @@ def _verdict(run: RunResult, found: Sequence[Section]) -> Verdict:
         headline = "No variant can be shipped as it is."
     else:
         headline = "No variant was measured."
-    why = choice.why if name or not choice.nearest_miss else f"{choice.why}; nearest miss: {choice.nearest_miss}"
-    said = next((s.sentences for s in found if s.heading == CONTRACT), ())
-    return Verdict(name, headline, words.plain(_sentence(why)), said)
+    nearest = next((one.why for one in choice.rejected if one.name == choice.nearest_miss), "")
+    why = f"{choice.why}. Nearest miss: {choice.nearest_miss}: {nearest}" if nearest else choice.why
+    return Verdict(
+        name=name,
+        headline=headline,
+        why=words.plain(_sentence(why)),
+        runners_up=tuple((words.plain(one.name), words.plain(one.sentence)) for one in choice.runners_up),
+        tries=tuple(_try(one) for one in choice.mitigations[:MOST_MITIGATIONS]),
+        contract=next((s.sentences for s in found if s.heading == CONTRACT), ()),
+    )
+
+
+def _try(one: Mitigation) -> Try:
+    lines = f"# under {one.under}\n{one.recipe_lines}"
+    lines += f"\n# under {one.also.under}\n{one.also.lines}" if one.also else ""
+    return Try(words.plain(f"{one.what}{f' for {one.variant}' if one.variant else ''}: {one.cost}"), words.plain(one.why), lines)
 
 
 def _sentence(text: str) -> str:

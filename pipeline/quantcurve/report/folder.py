@@ -9,24 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from quantcurve import disk
 from quantcurve.encoder_results import EncoderResult
 from quantcurve.engines.tensor_types import tensor_type_file
 from quantcurve.errors import RecipeError
-from quantcurve.results import SCHEMA_VERSION, RunResult
+from quantcurve.report.loading import PAGE, RECIPE, RESULTS, TABLE, load, load_any
+from quantcurve.results import RunResult
 
-RESULTS = "results.json"
+__all__ = ["PAGE", "RESULTS", "load", "load_any", "prepare", "save", "save_encoder"]
+
 TENSOR_TYPES = "tensor-types"
 """Folder of files for `llama-quantize --tensor-type-file`."""
-PAGE = "report.html"
 PICTURES = ("curve.svg", "curve.png")
 FIX = "free some space there, or give another folder with --out"
-TABLE = "table.md"
-_OF_ENCODER = re.compile(r'^\{\s*"schema_version":\s*\d+,\s*"kind":\s*"encoder"')
-_BEGINNING = 200
-"""Characters of a results file that say what it is of."""
 _DRAFT = re.compile(r"\..+\.\d+")
 """Name of a file that is being written: a dot, its name to be, and the number of the process."""
 
@@ -68,7 +64,7 @@ def save(run: RunResult, folder: Path) -> None:
                 _draw(run, folder / name)
         if not (unchanged and (folder / PAGE).exists()):
             save_page([PageRun(run, str(folder))], folder / PAGE)
-        _write(folder / "recipe.yaml", run.recipe_text)
+        _write(folder / RECIPE, run.recipe_text)
         _write(folder / TABLE, markdown(run))
         for variant in run.variants:
             if variant.tensor_types:
@@ -88,43 +84,9 @@ def save_encoder(run: EncoderResult, folder: Path) -> None:
 
     prepare(folder)
     with disk.errors_named(folder, FIX), _alone(folder):
-        _write(folder / "recipe.yaml", run.recipe_text)
-        _write(folder / "table.md", encoder_markdown(run))
+        _write(folder / RECIPE, run.recipe_text)
+        _write(folder / TABLE, encoder_markdown(run))
         _write(folder / RESULTS, run.model_dump_json(indent=1) + "\n")
-
-
-def load(path: Path) -> RunResult:
-    """Read a language model's run from its folder or its results.json.
-
-    Raises:
-        RecipeError: it is not there, was written by another version, or is an encoder's.
-    """
-    found = load_any(path)
-    if isinstance(found, EncoderResult):
-        raise RecipeError(
-            f"{path}: the run of an embedding model, which this command is not for: its table is {TABLE} there, and "
-            "`quantcurve explain` shows what accuracy control did"
-        )
-    return found
-
-
-def load_any(path: Path) -> RunResult | EncoderResult:
-    """Read a run, of a language model or an encoder.
-
-    Raises:
-        RecipeError: it is not there, or was written by another version.
-    """
-    file = path / RESULTS if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-        kind = EncoderResult if _OF_ENCODER.search(text[:_BEGINNING]) else RunResult
-        return kind.model_validate_json(text)
-    except OSError as error:
-        raise RecipeError(f"{file}: no results ({error.strerror}); `quantcurve run RECIPE` writes them") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"{file}: not a results file of schema version {SCHEMA_VERSION}; run the recipe again\n  {error}"
-        ) from error
 
 
 def _same_figures(folder: Path, run: RunResult) -> bool:
