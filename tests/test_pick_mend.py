@@ -253,7 +253,9 @@ def test_openvino_weights_that_lose_too_much(tmp_path: Path) -> None:
     control = found["accuracy control with the limit as its budget"]
     assert "accuracy_control: {validation: loss, max_drop: 0.05}" in control.recipe_lines
     assert control.also and control.also.under == "validations"
-    assert "function: negative_kl_divergence" in control.also.lines and "embedded:multilingual" not in control.also.lines
+    assert (
+        "function: negative_kl_divergence" in control.also.lines and "embedded:multilingual" not in control.also.lines
+    )
 
 
 def test_a_validation_of_the_recipe_is_used_and_another_is_left_alone(tmp_path: Path) -> None:

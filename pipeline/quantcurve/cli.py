@@ -1,4 +1,4 @@
-"""The command line: with cli_cache, _calib, _encoder, _explain and _pick the only place that prints or sets an exit code.
+"""The command line: with cli_cache, _calib, _encoder, _explain and _pick all that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
 something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.

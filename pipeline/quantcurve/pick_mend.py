@@ -22,8 +22,10 @@ def mitigations(missed: Missed) -> tuple[Mitigation, ...]:
     else:
         closer = (one for one in _closer(missed) if _fits(one, missed))
         found = [*closer, *(one for one in _smaller(missed) if one.extra_bytes is None or _fits(one, missed))]
-    once = {(one.under, one.recipe_lines): one for one in reversed(found)}
-    return tuple(sorted(reversed(once.values()), key=lambda one: (one.extra_bytes is None, one.extra_bytes or 0)))
+    once: dict[str, Mitigation] = {}
+    for one in found:
+        once.setdefault(one.under + one.recipe_lines, one)
+    return tuple(sorted(once.values(), key=lambda one: (one.extra_bytes is None, one.extra_bytes or 0)))
 
 
 def _first(missed: Missed) -> Iterator[Idea]:
