@@ -109,6 +109,8 @@ def test_a_gguf_that_loses_too_much(tmp_path: Path) -> None:
     assert rule.extra_bytes is None and "quantcurve plan" in rule.cost
     larger = found["the next larger type, Q4_1"]
     assert "Q8_0, has 140.0 MiB and loses 0.04" in larger.why and larger.recipe_lines == "- {type: Q4_1}"
+    worse = run_of(recipe_text(["Q4_K_M", "Q8_0"]), [Made("Q4_K_M", 0.05, 100), Made("Q8_0", 0.06, 140)])
+    assert not any("larger type" in what for what in tried(worse, tmp_path, max_kl=0.045))
 
 
 def test_bytes_of_tensors_are_told_where_the_record_has_them(tmp_path: Path) -> None:
@@ -395,7 +397,11 @@ def test_what_is_printed_says_what_to_do(demo: RunResult) -> None:
     assert lines[0] == "none"
     assert lines[2].startswith("  nearest miss: Q4_1: ")
     assert lines[3].startswith("  to try, cheapest first")
-    assert lines[4].startswith("    1. an importance matrix for Q4_1: the file stays about as large")
+    assert lines[4].startswith("    1. Q4_1: an importance matrix: the file stays about as large")
+    (others,) = (line for line in lines if "it is an OpenVINO model" in line)  # one line for one reason
+    assert others.startswith("  not OV-F32, OV-INT8_ASYM, ") and others.endswith(
+        ": not for the target llama.cpp: it is an OpenVINO model"
+    )
     assert "       under variants.gguf:" in lines and "         - {type: Q4_1, imatrix: true}" in lines
     assert not any(line.startswith("  not Q4_1") for line in lines)
     good = list(choice_lines(pick(demo, Limits(max_kl=0.05))))

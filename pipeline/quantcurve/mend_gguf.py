@@ -172,13 +172,15 @@ def _evidence(missed: Missed, name: str) -> Module | None:
 
 
 def _larger(missed: Missed, start: Candidate, entry: GgufVariant) -> Iterator[Idea]:
-    """The next larger file type that the run has not made."""
+    """The next larger file type that the run has not made, if the run's next larger file loses less."""
     after = [t for t in FILE_TYPES[_place(entry.type) + 1 :] if _may(t, missed, entry)]
     if not after:
         return
     kind = after[0].name
     above = [c for c in missed.candidates if c.size_bytes > start.size_bytes and c.variant.engine == "llama.cpp"]
     larger = min(above, key=lambda c: c.size_bytes, default=None)
+    if larger and larger.kl.value >= start.kl.value:
+        return
     neighbour = (
         f"the next larger GGUF file of this run, {larger.name}, has {words.mib(larger.size_bytes)} and loses "
         f"{nats(larger.kl)}"
