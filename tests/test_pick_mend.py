@@ -77,6 +77,8 @@ def check(run: RunResult, choice: Choice, tmp_path: Path) -> None:
         assert after != before
         if one.under.startswith("variants."):
             assert set(after.variants.labels) > set(before.variants.labels)
+            made = [v.model_dump(exclude={"name"}) for v in (*after.variants.gguf, *after.variants.openvino)]
+            assert all(made.count(one) == 1 for one in made)
     sizes = [one.extra_bytes for one in choice.mitigations]
     known = [size for size in sizes if size is not None]
     assert sizes == sorted(known) + [None] * (len(sizes) - len(known))
