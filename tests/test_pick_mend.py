@@ -224,6 +224,15 @@ def test_only_the_memory_is_too_large(tmp_path: Path) -> None:
     one = tried(run, tmp_path, max_memory_bytes=280 * 2**20)["a KV cache in q8_0"]
     assert one.recipe_lines == "- {type: Q4_0, kv: q8_0}"
     assert "30.0 MiB less memory" in one.cost and "64.0 MiB in F16 for 2048 tokens" in one.why
+    assert "a KV cache in q8_0" not in tried(run, tmp_path, max_memory_bytes=269 * 2**20)  # it would not be enough
+
+
+def test_what_the_recipe_has_is_not_suggested(tmp_path: Path) -> None:
+    text = recipe_text(openvino=[G64, "INT8_ASYM", "{weights: INT4_SYM, group_size: 32, name: fine}"])
+    made = [Made("OV-INT4_SYM+g64", 0.37, 83), Made("OV-INT8_ASYM", 0.4, 130), Made("fine", 0.5, 86)]
+    found = tried(run_of(text, made, file=int4_file()), tmp_path, max_kl=0.05)
+    assert "awq and scale_estimation" in found
+    assert not {"weights in 8 bits", "groups of 32 weights"} & set(found)
 
 
 G64 = "{weights: INT4_SYM, group_size: 64}"

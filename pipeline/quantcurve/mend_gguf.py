@@ -67,13 +67,15 @@ def smaller(missed: Missed, start: Candidate, entry: GgufVariant) -> Iterator[Id
     )
 
 
-def smaller_cache(start: Candidate, entry: GgufVariant) -> Iterator[Idea]:
-    """A KV cache that takes less memory."""
+def smaller_cache(missed: Missed, start: Candidate, entry: GgufVariant) -> Iterator[Idea]:
+    """A KV cache that takes less memory, if that may be enough."""
     config = start.variant.timing_config or start.variant.scoring_config
     if entry.cache.k != "f16" or entry.cache.v != "f16" or not isinstance(config, LlamaCppEffective):
         return
     saved = round(config.cache_bytes * (1 - CACHE_BITS["q8_0"] / CACHE_BITS["f16"]))
-    if saved:
+    limit, needed = missed.limits.max_memory_bytes, start.memory_bytes
+    enough = limit is None or isinstance(needed, Missing) or needed - saved <= limit
+    if saved and enough:
         size = words.mib(config.cache_bytes)
         yield Idea(
             "a KV cache in q8_0",

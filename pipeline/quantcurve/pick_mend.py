@@ -75,7 +75,7 @@ def _smaller(missed: Missed) -> Iterator[Mitigation]:
 def _smaller_ideas(missed: Missed, start: Candidate, entry: Entry) -> Iterator[Idea]:
     if isinstance(entry, GgufVariant):
         if _breaks(start, "memory"):
-            yield from mend_gguf.smaller_cache(start, entry)
+            yield from mend_gguf.smaller_cache(missed, start, entry)
         yield from mend_gguf.smaller(missed, start, entry)
     else:
         if _breaks(start, "memory"):
