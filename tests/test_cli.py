@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from factories import failed_variant, make_run
+from quantcurve.pick_records import Choice
 from quantcurve.report import folder
 from quantcurve.results import RunResult
 
@@ -78,6 +79,18 @@ def test_run_twice_plan_report_and_pick(tmp_path: Path, tiny_model: Path) -> Non
     assert quantcurve("pick", out, "--max-size", "1GB").stdout.startswith("Q8_0")
     tight = quantcurve("pick", out, "--max-size", "1kB")
     assert tight.returncode == 1 and tight.stdout.startswith("none")
+
+
+def test_pick_ends_with_1_and_says_what_to_try() -> None:
+    demo = Path(__file__).parent / "data" / "demo" / "results.json"
+    none = quantcurve("pick", demo, "--target", "gpu")
+    assert none.returncode == 1 and none.stdout.startswith("none\n")
+    assert "- {weights: INT8_ASYM, runtime: {device: GPU}}" in none.stdout
+    found = quantcurve("pick", demo, "--max-kl", "0.05", "--target", "llama.cpp", "--json")
+    assert found.returncode == 0, found.stderr
+    choice = Choice.model_validate_json(found.stdout)
+    assert choice.name == "Q4_1" and [one.name for one in choice.runners_up] == ["Q8_0", "Q6_K"]
+    assert quantcurve("pick", demo, "--target", "npu").returncode == 2
 
 
 def test_a_recipe_mistake_is_exit_code_2(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def check(run: RunResult, choice: Choice, tmp_path: Path) -> None:
         assert after != before
         if one.under.startswith("variants."):
             assert set(after.variants.labels) > set(before.variants.labels)
+            made = [v.model_dump(exclude={"name"}) for v in (*after.variants.gguf, *after.variants.openvino)]
+            assert all(made.count(one) == 1 for one in made)
     sizes = [one.extra_bytes for one in choice.mitigations]
     known = [size for size in sizes if size is not None]
     assert sizes == sorted(known) + [None] * (len(sizes) - len(known))
@@ -109,6 +111,8 @@ def test_a_gguf_that_loses_too_much(tmp_path: Path) -> None:
     assert rule.extra_bytes is None and "quantcurve plan" in rule.cost
     larger = found["the next larger type, Q4_1"]
     assert "Q8_0, has 140.0 MiB and loses 0.04" in larger.why and larger.recipe_lines == "- {type: Q4_1}"
+    worse = run_of(recipe_text(["Q4_K_M", "Q8_0"]), [Made("Q4_K_M", 0.05, 100), Made("Q8_0", 0.06, 140)])
+    assert not any("larger type" in what for what in tried(worse, tmp_path, max_kl=0.045))
 
 
 def test_bytes_of_tensors_are_told_where_the_record_has_them(tmp_path: Path) -> None:
@@ -220,6 +224,15 @@ def test_only_the_memory_is_too_large(tmp_path: Path) -> None:
     one = tried(run, tmp_path, max_memory_bytes=280 * 2**20)["a KV cache in q8_0"]
     assert one.recipe_lines == "- {type: Q4_0, kv: q8_0}"
     assert "30.0 MiB less memory" in one.cost and "64.0 MiB in F16 for 2048 tokens" in one.why
+    assert "a KV cache in q8_0" not in tried(run, tmp_path, max_memory_bytes=269 * 2**20)  # it would not be enough
+
+
+def test_what_the_recipe_has_is_not_suggested(tmp_path: Path) -> None:
+    text = recipe_text(openvino=[G64, "INT8_ASYM", "{weights: INT4_SYM, group_size: 32, name: fine}"])
+    made = [Made("OV-INT4_SYM+g64", 0.37, 83), Made("OV-INT8_ASYM", 0.4, 130), Made("fine", 0.5, 86)]
+    found = tried(run_of(text, made, file=int4_file()), tmp_path, max_kl=0.05)
+    assert "awq and scale_estimation" in found
+    assert not {"weights in 8 bits", "groups of 32 weights"} & set(found)
 
 
 G64 = "{weights: INT4_SYM, group_size: 64}"
@@ -253,7 +266,9 @@ def test_openvino_weights_that_lose_too_much(tmp_path: Path) -> None:
     control = found["accuracy control with the limit as its budget"]
     assert "accuracy_control: {validation: loss, max_drop: 0.05}" in control.recipe_lines
     assert control.also and control.also.under == "validations"
-    assert "function: negative_kl_divergence" in control.also.lines and "embedded:multilingual" not in control.also.lines
+    assert (
+        "function: negative_kl_divergence" in control.also.lines and "embedded:multilingual" not in control.also.lines
+    )
 
 
 def test_a_validation_of_the_recipe_is_used_and_another_is_left_alone(tmp_path: Path) -> None:
@@ -393,7 +408,11 @@ def test_what_is_printed_says_what_to_do(demo: RunResult) -> None:
     assert lines[0] == "none"
     assert lines[2].startswith("  nearest miss: Q4_1: ")
     assert lines[3].startswith("  to try, cheapest first")
-    assert lines[4].startswith("    1. an importance matrix for Q4_1: the file stays about as large")
+    assert lines[4].startswith("    1. Q4_1: an importance matrix: the file stays about as large")
+    (others,) = (line for line in lines if "it is an OpenVINO model" in line)  # one line for one reason
+    assert others.startswith("  not OV-F32, OV-INT8_ASYM, ") and others.endswith(
+        ": not for the target llama.cpp: it is an OpenVINO model"
+    )
     assert "       under variants.gguf:" in lines and "         - {type: Q4_1, imatrix: true}" in lines
     assert not any(line.startswith("  not Q4_1") for line in lines)
     good = list(choice_lines(pick(demo, Limits(max_kl=0.05))))

@@ -149,3 +149,12 @@ def test_a_right_choice_that_is_less_likely_among_the_choices_is_named_as_such()
     worse = [s.model_copy(update={"likelihoods": (s.likelihoods[0] - 0.5, *s.likelihoods[1:])}) for s in reference]
     found = findings({"worse": figures(reference, worse)})
     assert "right_choice_share" in {f.figure.statistic for f in found}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_copy_loses_nothing_by_the_temperature_that_is_looked_for(seed: int) -> None:
+    """A root is found to some digits only: what that leaves lies on one side for all items."""
+    rng = np.random.default_rng(seed)
+    reference = [choice(i, tuple(rng.normal(-9, 3, 4)), lengths=(9, 9, 9, 9), right=i % 4) for i in range(16)]
+    share = by_statistic(reference, reference)["right_choice_share", ""]
+    assert (share.evidence.lost, share.evidence.won, share.evidence.p_breaks) == (0, 0, 1)

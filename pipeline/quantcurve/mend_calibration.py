@@ -81,7 +81,9 @@ def _mix(recipe: Recipe, lacking: _Lacking) -> tuple[str, str, str] | None:
     if after <= before:
         return None
     what = f"the calibration mix {best}, which has more of {lacking.stratum}"
-    cost = f"; {lacking.stratum} has {100 * after:.0f} % of its tokens in place of {100 * before:.0f} %"
+    cost = (
+        f"; {lacking.stratum} has {100 * after:.0f} % of its tokens in place of {100 * before:.0f} %, others have less"
+    )
     return what, f"mix: {best}", cost
 
 

@@ -67,13 +67,15 @@ def smaller(missed: Missed, start: Candidate, entry: GgufVariant) -> Iterator[Id
     )
 
 
-def smaller_cache(start: Candidate, entry: GgufVariant) -> Iterator[Idea]:
-    """A KV cache that takes less memory."""
+def smaller_cache(missed: Missed, start: Candidate, entry: GgufVariant) -> Iterator[Idea]:
+    """A KV cache that takes less memory, if that may be enough."""
     config = start.variant.timing_config or start.variant.scoring_config
     if entry.cache.k != "f16" or entry.cache.v != "f16" or not isinstance(config, LlamaCppEffective):
         return
     saved = round(config.cache_bytes * (1 - CACHE_BITS["q8_0"] / CACHE_BITS["f16"]))
-    if saved:
+    limit, needed = missed.limits.max_memory_bytes, start.memory_bytes
+    enough = limit is None or isinstance(needed, Missing) or needed - saved <= limit
+    if saved and enough:
         size = words.mib(config.cache_bytes)
         yield Idea(
             "a KV cache in q8_0",
@@ -172,13 +174,15 @@ def _evidence(missed: Missed, name: str) -> Module | None:
 
 
 def _larger(missed: Missed, start: Candidate, entry: GgufVariant) -> Iterator[Idea]:
-    """The next larger file type that the run has not made."""
+    """The next larger file type that the run has not made, if the run's next larger file loses less."""
     after = [t for t in FILE_TYPES[_place(entry.type) + 1 :] if _may(t, missed, entry)]
     if not after:
         return
     kind = after[0].name
     above = [c for c in missed.candidates if c.size_bytes > start.size_bytes and c.variant.engine == "llama.cpp"]
     larger = min(above, key=lambda c: c.size_bytes, default=None)
+    if larger and larger.kl.value >= start.kl.value:
+        return
     neighbour = (
         f"the next larger GGUF file of this run, {larger.name}, has {words.mib(larger.size_bytes)} and loses "
         f"{nats(larger.kl)}"

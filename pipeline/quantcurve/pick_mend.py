@@ -22,8 +22,10 @@ def mitigations(missed: Missed) -> tuple[Mitigation, ...]:
     else:
         closer = (one for one in _closer(missed) if _fits(one, missed))
         found = [*closer, *(one for one in _smaller(missed) if one.extra_bytes is None or _fits(one, missed))]
-    once = {(one.under, one.recipe_lines): one for one in reversed(found)}
-    return tuple(sorted(reversed(once.values()), key=lambda one: (one.extra_bytes is None, one.extra_bytes or 0)))
+    once: dict[str, Mitigation] = {}
+    for one in found:
+        once.setdefault(one.under + one.recipe_lines, one)
+    return tuple(sorted(once.values(), key=lambda one: (one.extra_bytes is None, one.extra_bytes or 0)))
 
 
 def _first(missed: Missed) -> Iterator[Idea]:
@@ -73,7 +75,7 @@ def _smaller(missed: Missed) -> Iterator[Mitigation]:
 def _smaller_ideas(missed: Missed, start: Candidate, entry: Entry) -> Iterator[Idea]:
     if isinstance(entry, GgufVariant):
         if _breaks(start, "memory"):
-            yield from mend_gguf.smaller_cache(start, entry)
+            yield from mend_gguf.smaller_cache(missed, start, entry)
         yield from mend_gguf.smaller(missed, start, entry)
     else:
         if _breaks(start, "memory"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from quantcurve.pick_records import Choice, Mitigation, Rejection
+from quantcurve.report import words
 
 MOST_MITIGATIONS = 4
 """That are printed; the record has all."""
@@ -22,8 +23,14 @@ def choice_lines(choice: Choice) -> Iterator[str]:
     for place, one in enumerate(choice.runners_up, 1):
         yield f"  runner-up {place}, {one.name}, {one.sentence}"
     next_ones = {one.name for one in choice.runners_up}
-    yield from (f"  not {one.name}: {one.why}" for one in others if one.name not in next_ones)
+    yield from _not([one for one in others if one.name not in next_ones])
     yield f"  reference: {choice.provenance}"
+
+
+def _not(rejected: Sequence[Rejection]) -> Iterator[str]:
+    """One line for each reason."""
+    for why in dict.fromkeys(one.why for one in rejected):
+        yield f"  not {words.listed([one.name for one in rejected if one.why == why])}: {why}"
 
 
 def _nearest(choice: Choice) -> Iterator[str]:
@@ -43,8 +50,8 @@ def _tries(choice: Choice) -> Iterator[str]:
 
 
 def _try(number: int, one: Mitigation) -> Iterator[str]:
-    of = f" for {one.variant}" if one.variant else ""
-    yield f"    {number}. {one.what}{of}: {one.cost}"
+    of = f"{one.variant}: " if one.variant and one.variant not in one.what else ""
+    yield f"    {number}. {of}{one.what}: {one.cost}"
     yield f"       {one.why}"
     for under, lines in ((one.under, one.recipe_lines), *(((one.also.under, one.also.lines),) if one.also else ())):
         yield f"       under {under}:"

@@ -15,7 +15,7 @@ from quantcurve.metrics.confidence import (
     item_confidence,
     normalised,
 )
-from quantcurve.metrics.temperature import closest_temperature
+from quantcurve.metrics.temperature import TOLERANCE, closest_temperature
 from quantcurve.slices.records import SliceSample
 
 
@@ -36,7 +36,8 @@ def confidences(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[Confi
 
 def right_shares(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[list[float], list[float]]:
     """Log-probability of each right choice among its item's choices, the variant's likelihoods divided by the
-    temperature that brings it closest to the reference (temperature.py): a model that is only surer loses nothing."""
+    temperature that brings it closest to the reference (temperature.py): a model that is only surer loses nothing.
+    Differences within what the temperature is known to are none: they lie all on one side, and are no finding."""
     known = [(a, b) for a, b in pairs if a.right is not None and b.right is not None]
     if not known:
         return [], []
@@ -44,7 +45,8 @@ def right_shares(pairs: Sequence[tuple[SliceSample, SliceSample]]) -> tuple[list
     at = closest_temperature(before.log_likelihoods, after.log_likelihoods)
     scaled = after._replace(log_likelihoods=[np.asarray(x) / at for x in after.log_likelihoods])
     first, second = (-item_confidence(one).negative_log_likelihood for one in (before, scaled))
-    return first.tolist(), second.tolist()
+    resolved = 2 * TOLERANCE * np.array([np.ptp(x) for x in after.log_likelihoods])
+    return first.tolist(), np.where(np.abs(first - second) <= resolved, first, second).tolist()
 
 
 def _choices(samples: Sequence[SliceSample]) -> Choices:
