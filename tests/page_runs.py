@@ -13,7 +13,9 @@ TEXTS = ("wiki", "code", "deutsch")
 
 def many(count: int, name: str = "many") -> RunResult:
     """KL divergences from 0.001 to 1 nats, faster and smaller as they grow; each is tied with the next."""
-    made = [Made(f"V{i:03d}", 0.001 * 1000 ** (i / count), 130 - 60 * i / count, 40 + 30 * i / count) for i in range(count)]
+    made = [
+        Made(f"V{i:03d}", 0.001 * 1000 ** (i / count), 130 - 60 * i / count, 40 + 30 * i / count) for i in range(count)
+    ]
     run = make_run(made, texts=TEXTS)
     names = [variant.name for variant in run.variants]
     variants = tuple(

@@ -72,7 +72,10 @@ def test_every_slice_language_and_length_is_a_budget_of_its_own() -> None:
 def test_a_reference_at_the_floor_cannot_pass() -> None:
     wrong = [(generated(i, right=i == 0), generated(i, right=i == 0)) for i in range(200)]
     floor = one(quality(contract(quality={"math": "1 point"}), {"math": wrong}))
-    assert floor.blocked == "the reference is at the floor: it has 0.5 % right, and none is right by chance; give easier items"
+    assert (
+        floor.blocked
+        == "the reference is at the floor: it has 0.5 % right, and none is right by chance; give easier items"
+    )
     rng = np.random.default_rng(0)
     guessed = [choice(i, tuple(rng.normal(size=4))) for i in range(200)]
     by_chance = one(quality(contract(quality={"k": "1 point"}), {"k": list(zip(guessed, guessed, strict=True))}))
@@ -84,7 +87,10 @@ def test_a_reference_at_the_floor_cannot_pass() -> None:
 def test_what_limits_a_slice_is_noted_without_a_budget() -> None:
     assert note(pairs(40, 4)) == ""
     none = [(generated(i, right=False), generated(i, right=False)) for i in range(40)]
-    assert note(none) == "the reference is at the floor: it has 0.0 % right, and none is right by chance; give easier items"
+    assert (
+        note(none)
+        == "the reference is at the floor: it has 0.0 % right, and none is right by chance; give easier items"
+    )
     guessed = [(choice(i, (-1.0, -2.0), right=i % 2), choice(i, (-1.0, -2.0), right=i % 2)) for i in range(40)]
     assert note(guessed) == "the reference is at the floor: it has 50.0 % right, and 50 % is chance; give easier items"
     skipped = [(generated(i, skipped="no sandbox" if i < 3 else ""), generated(i)) for i in range(40)]

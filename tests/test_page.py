@@ -151,7 +151,9 @@ def test_tables_for_other_programs_have_every_model_and_interval(tmp_path: Path)
 
 
 def test_parquet_has_the_same_columns(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'quantcurve[parquet]'")
+    parquet = pytest.importorskip(
+        "pyarrow.parquet", reason="pyarrow is not installed: pip install 'quantcurve[parquet]'"
+    )
     run = make_run(texts=TEXTS)
     save_table(run, tmp_path / "t.parquet")
     assert parquet.read_table(tmp_path / "t.parquet").column_names == columns(run)

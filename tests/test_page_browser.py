@@ -45,6 +45,7 @@ class Opened:
     def __init__(self, browser: Browser, file: Path, **context: Any) -> None:
         self.context = browser.new_context(**context)
         self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(8000)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type != "log" else None)
@@ -151,7 +152,9 @@ def test_a_mark_and_its_row_show_each_other(demo: Page) -> None:
     label = mark.get_attribute("aria-label") or ""
     mark.click(force=True)
     lit = demo.locator("tr.lit th")
-    demo.wait_for_function("name => document.querySelector('tr.lit th').textContent.startsWith(name)", arg=label.split(",")[0])
+    demo.wait_for_function(
+        "name => document.querySelector('tr.lit th').textContent.startsWith(name)", arg=label.split(",")[0]
+    )
     assert lit.count() == 1
 
 
@@ -174,9 +177,7 @@ def test_the_keyboard_reaches_every_mark(demo: Page) -> None:
 @pytest.mark.parametrize("width", [1400, 400])
 def test_axe_finds_nothing_serious(browser: Browser, demo_file: Path, scheme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.base", reason="pip install 'quantcurve[dev]'")
-    opened = Opened(
-        browser, demo_file, color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True
-    )
+    opened = Opened(browser, demo_file, color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
     opened.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     opened.page.evaluate(Path(axe.AXE_FILE_PATH).read_text())
     found = opened.page.evaluate("axe.run()")
@@ -226,7 +227,9 @@ def test_markup_in_names_and_answers_does_nothing(browser: Browser, tmp_path: Pa
 
 def test_an_injected_script_would_be_refused(browser: Browser, demo_file: Path, tmp_path: Path) -> None:
     """The policy holds even where escaping were to fail."""
-    text = demo_file.read_text().replace("<main>", "<main><script>window.hacked=1</script><img src='https://example.com/x'>")
+    text = demo_file.read_text().replace(
+        "<main>", "<main><script>window.hacked=1</script><img src='https://example.com/x'>"
+    )
     (tmp_path / "report.html").write_text(text)
     opened = Opened(browser, tmp_path / "report.html")
     assert opened.page.evaluate("window.hacked") is None
@@ -235,7 +238,9 @@ def test_an_injected_script_would_be_refused(browser: Browser, demo_file: Path, 
 
 
 def test_several_runs_share_a_page(browser: Browser, tmp_path: Path) -> None:
-    save_page([PageRun(make_run(texts=TEXTS, name="a"), "runs/a"), PageRun(many(5, "b"), "runs/b")], tmp_path / "r.html")
+    save_page(
+        [PageRun(make_run(texts=TEXTS, name="a"), "runs/a"), PageRun(many(5, "b"), "runs/b")], tmp_path / "r.html"
+    )
     opened = Opened(browser, tmp_path / "r.html")
     assert opened.page.locator(".points_drawn path").count() == 11
     opened.page.get_by_label("b", exact=True).uncheck()

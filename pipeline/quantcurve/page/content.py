@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from quantcurve.estimates import Estimate, Figure, Missing
@@ -13,7 +13,7 @@ from quantcurve.pick import pick
 from quantcurve.pick_records import Limits, Mitigation
 from quantcurve.records import EffectiveConfig
 from quantcurve.report import words
-from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices
+from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices, reliability_matrices
 from quantcurve.report.by_text import KL, RATIO, TOP1, by_text
 from quantcurve.report.choice import MOST_MITIGATIONS
 from quantcurve.report.levels import levels
@@ -129,6 +129,7 @@ class RunContent(NamedTuple):
     texts: tuple[PageTable, ...]
     slices: tuple[PageTable, ...]
     behaviour: tuple[PageTable, ...]
+    reliability: tuple[PageTable, ...]
     perplexity: PageTable | None
     speeds: tuple[PageTable, ...]
     failing: tuple[Lost, ...]
@@ -159,6 +160,7 @@ def content(run: RunResult, index: int, folder: str) -> RunContent:
         texts=tuple(_table(m) for measure in (KL, RATIO, TOP1) if (m := by_text(run, measure))),
         slices=tuple(map(_table, slice_matrices(run, FULL))),
         behaviour=tuple(map(_table, (*behaviour_matrices(run), *confidence_matrices(run)))),
+        reliability=tuple(map(_table, reliability_matrices(run))),
         perplexity=_table(perplexity_matrix(compared)) if compared else None,
         speeds=tuple(map(_table, task_and_latency_matrices(run))),
         failing=tuple(_lost(v, item) for v in run.variants if v.scorecard for item in v.scorecard.failing),
@@ -196,7 +198,11 @@ def _verdict(run: RunResult, found: Sequence[Section]) -> Verdict:
 def _try(one: Mitigation) -> Try:
     lines = f"# under {one.under}\n{one.recipe_lines}"
     lines += f"\n# under {one.also.under}\n{one.also.lines}" if one.also else ""
-    return Try(words.plain(f"{one.what}{f' for {one.variant}' if one.variant else ''}: {one.cost}"), words.plain(one.why), lines)
+    return Try(
+        words.plain(f"{one.what}{f' for {one.variant}' if one.variant else ''}: {one.cost}"),
+        words.plain(one.why),
+        lines,
+    )
 
 
 def _sentence(text: str) -> str:
@@ -326,8 +332,3 @@ def _stages(run: RunResult) -> PageTable:
         for s in run.stages
     )
     return PageTable("Time", "stage", ("seconds", "steps", "of them from the store"), made)
-
-
-def listed(tables: Iterable[PageTable]) -> tuple[PageTable, ...]:
-    """Tables that have rows."""
-    return tuple(table for table in tables if table.rows)

@@ -201,9 +201,7 @@ _SOURCES = (
         _speed(lambda s: _exact(s.peak_memory_bytes / words.MIB, "MiB")),
     ),
     _Source(
-        PageAxis(
-            key="kl_mean", title="mean KL divergence", unit="nats/token", better="lower", side="y", log=True
-        ),
+        PageAxis(key="kl_mean", title="mean KL divergence", unit="nats/token", better="lower", side="y", log=True),
         _divergence(lambda d: d.kl_mean),
     ),
     _Source(

@@ -193,7 +193,8 @@
     }
     const seen = new Map();
     return found.filter(inDomain).filter((r) => !seen.has(r.side + r.label + r.value) && seen.set(r.side + r.label + r.value, true))
-      .map((r, place) => ({ ...r, place }));
+      .map((r, place) => ({ ...r, place }))
+      .concat({ side: "x", value: domains.x[0], label: ".", contract: false, hidden: true, place: 0 }); // Vega's labels need something to avoid
   }
 
   function titled(i) {
@@ -205,8 +206,8 @@
     const made = structuredClone(spec);
     const log = data.axes[y].log && all.length > 0 && Math.max(...all.map((p) => p.y)) > 10 * Math.min(...all.map((p) => p.y));
     const values = (keys) => all.flatMap((p) => keys.map((key) => p[key]));
-    made.width = chart.clientWidth;
-    made.height = chart.clientWidth < 500 ? 360 : 430;
+    made.width = Math.max(160, chart.clientWidth - made.padding.left - made.padding.right);
+    made.height = chart.clientWidth < 500 ? 320 : 400;
     domains = { x: domain(x, values(["x", "xLow", "xHigh"]), false), y: domain(y, values(["y", "yLow", "yHigh"]), log) };
     Object.assign(made.scales[0], { domain: domains.x });
     Object.assign(made.scales[1], { type: log ? "log" : "linear", domain: domains.y });

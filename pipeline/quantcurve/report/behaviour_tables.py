@@ -47,12 +47,21 @@ def behaviour_matrices(run: RunResult) -> Iterator[Matrix]:
 
 
 def confidence_matrices(run: RunResult) -> Iterator[Matrix]:
-    """Of multiple choice, and how often choices of about one confidence are right."""
-    for i, (variant, slices) in enumerate(_of_slices(run, lambda s: s.variant_confidence is not None)):
-        name = words.plain(variant.name)
+    """Of multiple choice."""
+    for i, (variant, slices) in enumerate(_sure(run)):
         rows = tuple(MatrixRow(words.plain(s.name), _confidence(s)) for s in slices)
+        name = words.plain(variant.name)
         yield Matrix(f"Certainty of {name}", "slice", CONFIDENCE, rows, ACCURACY, () if i else (_SURE,))
-        yield from (_reliability(name, one) for one in slices if one.items >= BINNED)
+
+
+def reliability_matrices(run: RunResult) -> Iterator[Matrix]:
+    """How often choices of about one confidence are right."""
+    for variant, slices in _sure(run):
+        yield from (_reliability(words.plain(variant.name), one) for one in slices if one.items >= BINNED)
+
+
+def _sure(run: RunResult) -> Iterator[tuple[VariantResult, list[SliceResult]]]:
+    return _of_slices(run, lambda s: s.variant_confidence is not None)
 
 
 def _of_slices(

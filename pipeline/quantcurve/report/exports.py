@@ -72,7 +72,9 @@ def cells(run: RunResult, model: Model) -> Iterator[Value]:
     yield variant.status if variant else "measured"
     yield judged(variant) if variant else "reference"
     yield variant.scorecard.verdict.decision if variant and variant.scorecard else None
-    yield from (variant.on_front, " ".join(variant.dominated_by), " ".join(variant.tied_with)) if variant else (None,) * 3
+    yield from (
+        (variant.on_front, " ".join(variant.dominated_by), " ".join(variant.tied_with)) if variant else (None,) * 3
+    )
     file = model.file
     yield from (file.content_hash, file.size_bytes, file.bits_per_weight) if file else (None,) * 3
     yield model.overall.windows if model.overall else None

@@ -130,9 +130,7 @@ def _object(data: bytes, file: Path) -> dict[str, Any]:
     lacks = [key for key in ("schema_version", "name") if key not in found] if isinstance(found, dict) else []
     if not isinstance(found, dict) or lacks:
         why = f"it has no {' and no '.join(lacks)}" if lacks else f"it is {_kind(found)}, not an object"
-        raise RecipeError(
-            f"{file}: JSON, but no results of quantcurve: {why}; name a run's folder or its {RESULTS}"
-        )
+        raise RecipeError(f"{file}: JSON, but no results of quantcurve: {why}; name a run's folder or its {RESULTS}")
     return found
 
 

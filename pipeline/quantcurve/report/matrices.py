@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from quantcurve.estimates import Missing
 from quantcurve.latency_records import GenAiLatency, MeanStd, VariantLatency
 from quantcurve.report import words
-from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices
+from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices, reliability_matrices
 from quantcurve.report.by_text import KL, RATIO, TOP1, Measure, by_text
 from quantcurve.report.matrix import ACCURACY, LATENCY, Matrix, MatrixRow
 from quantcurve.report.perplexity_tasks import perplexity_matrix, perplexity_tasks
@@ -34,6 +34,7 @@ def _found(run: RunResult, measures: Sequence[Measure], view: SliceView) -> Iter
     if view is FULL:
         yield from behaviour_matrices(run)
         yield from confidence_matrices(run)
+        yield from reliability_matrices(run)
     yield from task_and_latency_matrices(run)
 
 
