@@ -148,7 +148,9 @@ def test_results_of_another_schema_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 999'))
     done = quantcurve("report", tmp_path)
-    assert done.returncode == 2 and "written by a newer quantcurve (schema version 999; this one reads 1)" in done.stderr
+    assert (
+        done.returncode == 2 and "written by a newer quantcurve (schema version 999; this one reads 1)" in done.stderr
+    )
 
 
 def test_a_run_in_which_all_failed_is_still_saved(tmp_path: Path) -> None:

@@ -234,7 +234,9 @@ def test_a_table_has_what_changed_and_a_sentence_what_did_not() -> None:
 
 def test_text_of_a_run_is_no_markup_and_cannot_disturb_a_terminal() -> None:
     odd = make_run([GOOD._replace(name="[red]x\x1b[2J")], name="[bold]y")
-    text = printed(compare([NamedRun("a", odd), NamedRun("b", make_run([GOOD._replace(name="[red]x\x1b[2J", kl=0.5)]))]))
+    text = printed(
+        compare([NamedRun("a", odd), NamedRun("b", make_run([GOOD._replace(name="[red]x\x1b[2J", kl=0.5)]))])
+    )
     assert "[red]x\\x1b[2J" in text and "[bold]y" in text and "\x1b" not in text
 
 

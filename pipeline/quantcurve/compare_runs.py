@@ -23,15 +23,15 @@ from quantcurve.compare_records import (
     WordChange,
 )
 from quantcurve.errors import RecipeError
-from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.estimates import Figure, Missing
 from quantcurve.metrics import unpaired
 from quantcurve.records import Frozen, SpeedSamples
 from quantcurve.report import words
 from quantcurve.results import Divergence, RunResult, Speed, VariantResult
 
 RULE = (
-    "The runs are not paired. KL divergence, perplexity ratio and top-1 agreement rose or fell if the interval of their "
-    "difference excludes 0, speeds and times if that of their ratio excludes 1, each at 95 % by itself: of 20 figures "
+    "The runs are not paired. KL divergence, perplexity ratio and top-1 agreement rose or fell if the interval of "
+    "their difference excludes 0, speeds and times if that of their ratio excludes 1, each at 95 % by itself: of 20 figures "
     "that did not change, one may be said to have. Intervals hold what varies within a run, not what a machine does "
     "between two."
 )
@@ -235,16 +235,16 @@ def _speeds(before: VariantResult, after: VariantResult, unlike: str) -> Iterato
     """Ratios are of the figures: of a rate's seconds the base's are above."""
     for timed in TIMED:
         a, b = (v.speed if isinstance(v.speed, Missing) else timed.of(v.speed) for v in (before, after))
-        change: Figure = Missing(missing=unlike or next((f.missing for f in (a, b) if isinstance(f, Missing)), ""))
-        if isinstance(a, Estimate) and isinstance(b, Estimate) and not unlike:
-            change = _ratio(timed, before.speed, after.speed)
-        told = _told(change, 1.0, same=a == b)
+        change = Missing(missing=unlike) if unlike else _ratio(timed, before.speed, after.speed)
+        told = _told(change, 1.0, same=a == b and before.speed == after.speed)
         yield FigureChange(figure=timed.figure, before=a, after=b, by="ratio", change=change, told=told)
 
 
 def _ratio(timed: _Timed, before: Speed | Missing, after: Speed | Missing) -> Figure:
-    if isinstance(before, Missing) or isinstance(after, Missing):
-        return NOT_MEASURED
+    if isinstance(before, Missing):
+        return before
+    if isinstance(after, Missing):
+        return after
     old, new = timed.seconds(before.samples), timed.seconds(after.samples)
     return unpaired.ratio(old, new) if timed.is_rate else unpaired.ratio(new, old)
 

@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._known_host():
             self._answer(answer(self.server.served, self.path))
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the base class calls it so
 
     def _known_host(self) -> bool:
         """Whether a request to a loopback server is for it; if not, it is refused."""

@@ -130,9 +130,7 @@ def _object(data: bytes, file: Path) -> dict[str, Any]:
     lacks = [key for key in ("schema_version", "name") if key not in found] if isinstance(found, dict) else []
     if not isinstance(found, dict) or lacks:
         why = f"it has no {' and no '.join(lacks)}" if lacks else f"it is {_kind(found)}, not an object"
-        raise RecipeError(
-            f"{file}: JSON, but no results of quantcurve: {why}; name a run's folder or its {RESULTS}"
-        )
+        raise RecipeError(f"{file}: JSON, but no results of quantcurve: {why}; name a run's folder or its {RESULTS}")
     return found
 
 
@@ -168,16 +166,14 @@ def _brought_up(record: dict[str, Any], file: Path, migrations: Mapping[int, Mig
         raise RecipeError(
             f"{file}: JSON, but no results of quantcurve: its schema_version is {_shown(version)}, no whole number"
         )
+    said = f"schema version {_shown(version)}"
     if version > SCHEMA_VERSION:
         raise RecipeError(
-            f"{file}: written by a newer quantcurve (schema version {_shown(version)}; this one reads {SCHEMA_VERSION}): "
-            "update quantcurve"
+            f"{file}: written by a newer quantcurve ({said}; this one reads {SCHEMA_VERSION}): update quantcurve"
         )
     for step in range(version, SCHEMA_VERSION):
         if step not in migrations:
-            raise RecipeError(
-                f"{file}: of schema version {_shown(version)}, and this quantcurve reads {SCHEMA_VERSION}\n  {_again(file)}"
-            )
+            raise RecipeError(f"{file}: of {said}, and this quantcurve reads {SCHEMA_VERSION}\n  {_again(file)}")
         record = migrations[step](record)
     return record
 
