@@ -411,7 +411,7 @@ def test_where_nobody_can_listen(site: Site) -> None:
     of = served(site.folder)
     with pytest.raises(RecipeError, match="another program listens there; name another port, or --port 0"):
         open_server(of, "127.0.0.1", site.server.server_port, print)
-    with pytest.raises(RecipeError, match="--host nowhere.invalid: no address has this name"):
+    with pytest.raises(RecipeError, match=r"--host nowhere\.invalid: no address has this name"):
         open_server(of, "nowhere.invalid", 0, print)
     with pytest.raises(RecipeError, match="this machine has no such address"):
         open_server(of, "192.0.2.1", 0, print)

@@ -31,9 +31,9 @@ from quantcurve.results import Divergence, RunResult, Speed, VariantResult
 
 RULE = (
     "The runs are not paired. KL divergence, perplexity ratio and top-1 agreement rose or fell if the interval of "
-    "their difference excludes 0, speeds and times if that of their ratio excludes 1, each at 95 % by itself: of 20 figures "
-    "that did not change, one may be said to have. Intervals hold what varies within a run, not what a machine does "
-    "between two."
+    "their difference excludes 0, speeds and times if that of their ratio excludes 1, each at 95 % by itself: of 20 "
+    "figures that did not change, one may be said to have. Intervals hold what varies within a run, not what a machine "
+    "does between two."
 )
 MOST_DIFF_LINES = 24
 NOT_MEASURED = Missing(missing="not measured")
