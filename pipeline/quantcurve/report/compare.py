@@ -149,7 +149,8 @@ def _changed(variant: VariantChange) -> list[_Row]:
 
 def _the_same(variant: VariantChange) -> Iterator[str]:
     same = ["file"] if variant.same_file else []
-    same += [one.figure for one in (*variant.bytes, *variant.figures) if one.told == "same"]
+    same += [one.figure for one in variant.bytes if one.told == "same"]
+    same += [one.figure for one in variant.figures if one.told == "same"]
     same += [f"{one.what} ({one.before})" for one in variant.verdicts if not one.changed]
     yield words.plain(f"{variant.name}, the same: {', '.join(same)}.")
     if never := [one.figure for one in variant.figures if _never_measured(one)]:
