@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from quantcurve.compare_records import (
+    NONE,
     BytesChange,
     Comparison,
     FailedVariant,
@@ -37,7 +38,6 @@ RULE = (
 )
 MOST_DIFF_LINES = 24
 NOT_MEASURED = Missing(missing="not measured")
-NONE = "none"
 
 
 class NamedRun(NamedTuple):
