@@ -62,6 +62,10 @@ def test_it_carries_what_lm_eval_looks_for(installed: Path) -> None:
     }
 
 
+def test_it_carries_the_list_of_runs(installed: Path) -> None:
+    assert (installed / "quantcurve" / "report" / "serve.html.j2").is_file()
+
+
 @pytest.mark.real
 def test_it_runs_a_recipe_from_an_empty_folder(installed: Path, tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "r.yaml").write_text(

@@ -8,6 +8,8 @@ from quantcurve.estimates import Figure, Missing
 from quantcurve.records import Frozen
 
 Told = Literal["same", "rose", "fell", "no change that can be told", "not judged"]
+NONE = "none"
+"""In place of a setting or a verdict that is not there."""
 FigureName = Literal["KL mean", "PPL ratio", "top-1", "decode", "prefill", "TTFT"]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from quantcurve.compare_records import (
+    NONE,
     BytesChange,
     Comparison,
     FailedVariant,
@@ -23,21 +24,20 @@ from quantcurve.compare_records import (
     WordChange,
 )
 from quantcurve.errors import RecipeError
-from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.estimates import Figure, Missing
 from quantcurve.metrics import unpaired
 from quantcurve.records import Frozen, SpeedSamples
 from quantcurve.report import words
 from quantcurve.results import Divergence, RunResult, Speed, VariantResult
 
 RULE = (
-    "The runs are not paired. KL divergence, perplexity ratio and top-1 agreement rose or fell if the interval of their "
-    "difference excludes 0, speeds and times if that of their ratio excludes 1, each at 95 % by itself: of 20 figures "
-    "that did not change, one may be said to have. Intervals hold what varies within a run, not what a machine does "
-    "between two."
+    "The runs are not paired. KL divergence, perplexity ratio and top-1 agreement rose or fell if the interval of "
+    "their difference excludes 0, speeds and times if that of their ratio excludes 1, each at 95 % by itself: of 20 "
+    "figures that did not change, one may be said to have. Intervals hold what varies within a run, not what a machine "
+    "does between two."
 )
 MOST_DIFF_LINES = 24
 NOT_MEASURED = Missing(missing="not measured")
-NONE = "none"
 
 
 class NamedRun(NamedTuple):
@@ -161,9 +161,9 @@ def _fields(what: str, before: Frozen | None, after: Frozen | None) -> Iterator[
         return
     for (name, old), (_, new) in zip(before, after, strict=True):
         if name == "cpu_features":
-            there = [set(str(features).split()) for features in (old, new)]
-            only = [" ".join(sorted(own - there[1 - i])) or NONE for i, own in enumerate(there)]
-            yield WordChange(what=f"{what}: CPU features of one only", before=only[0], after=only[1])
+            had, has = (set(str(features).split()) for features in (old, new))
+            lost, won = (" ".join(sorted(only)) or NONE for only in (had - has, has - had))
+            yield WordChange(what=f"{what}: CPU features of one only", before=lost, after=won)
         else:
             yield WordChange(what=f"{what}: {name.replace('_', ' ')}", before=str(old), after=str(new))
 
@@ -232,21 +232,18 @@ def _quality(before: VariantResult, after: VariantResult, unlike: str) -> Iterat
 
 
 def _speeds(before: VariantResult, after: VariantResult, unlike: str) -> Iterator[FigureChange]:
-    """Ratios are of the figures: of a rate's seconds the base's are above."""
     for timed in TIMED:
         a, b = (v.speed if isinstance(v.speed, Missing) else timed.of(v.speed) for v in (before, after))
-        change: Figure = Missing(missing=unlike or next((f.missing for f in (a, b) if isinstance(f, Missing)), ""))
-        if isinstance(a, Estimate) and isinstance(b, Estimate) and not unlike:
-            change = _ratio(timed, before.speed, after.speed)
-        told = _told(change, 1.0, same=a == b)
+        seconds = [() if isinstance(v.speed, Missing) else timed.seconds(v.speed.samples) for v in (before, after)]
+        change = Missing(missing=unlike) if unlike else _ratio(a, b, seconds[:: 1 if timed.is_rate else -1])
+        told = _told(change, 1.0, same=a == b and seconds[0] == seconds[1])
         yield FigureChange(figure=timed.figure, before=a, after=b, by="ratio", change=change, told=told)
 
 
-def _ratio(timed: _Timed, before: Speed | Missing, after: Speed | Missing) -> Figure:
-    if isinstance(before, Missing) or isinstance(after, Missing):
-        return NOT_MEASURED
-    old, new = timed.seconds(before.samples), timed.seconds(after.samples)
-    return unpaired.ratio(old, new) if timed.is_rate else unpaired.ratio(new, old)
+def _ratio(before: Figure, after: Figure, seconds: Sequence[tuple[float, ...]]) -> Figure:
+    """The second figure over the first, from seconds of which the first stand above."""
+    missing = next((figure for figure in (before, after) if isinstance(figure, Missing)), None)
+    return missing or unpaired.ratio(*seconds)
 
 
 def _told(change: Figure, none: float, same: bool) -> Told:

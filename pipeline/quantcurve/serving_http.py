@@ -120,13 +120,12 @@ class RunsServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: RunsServer
     timeout = IDLE_S
-    server_version, sys_version = "quantcurve", ""
 
     def do_GET(self) -> None:
         if self._known_host():
             self._answer(answer(self.server.served, self.path))
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the base class calls it so
 
     def _known_host(self) -> bool:
         """Whether a request to a loopback server is for it; if not, it is refused."""
@@ -199,6 +198,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refused(self, why: str) -> None:
         self.server.log(printable(f"refused {self.client_address[0]}: {self.requestline}: {why}"))
+
+    def version_string(self) -> str:
+        """Without Python's."""
+        return "quantcurve"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
         """Only what is refused is logged."""

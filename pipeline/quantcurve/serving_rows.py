@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def _encoder_verdicts(run: EncoderResult) -> tuple[str, tuple[Verdicts, ...]]:
     return ("contract" if contract else ""), _grouped(contract)
 
 
-def _grouped(decided: list[tuple[str, str]]) -> tuple[Verdicts, ...]:
+def _grouped(decided: Sequence[tuple[str, str]]) -> tuple[Verdicts, ...]:
     decisions = dict.fromkeys(decision for _, decision in decided)
     return tuple(
         Verdicts(decision=decision, variants=tuple(name for name, own in decided if own == decision))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from quantcurve.compare_records import (
+    NONE,
     BytesChange,
     Comparison,
     FailedVariant,
@@ -73,7 +74,7 @@ def comparison(found: Comparison) -> Iterator[RenderableType]:
         if any(_changed(variant) for variant in run.variants):
             yield _table(run.variants)
             yield Text("")
-        yield from (Text(line) for variant in run.variants for line in _the_same(variant))
+        yield from (Text(line) for line in _the_same(run.variants))
         yield Text("")
     yield Text(found.rule)
 
@@ -147,13 +148,23 @@ def _changed(variant: VariantChange) -> list[_Row]:
     return rows + [_Row(one.what, one.before, one.after, "", "another") for one in variant.verdicts if one.changed]
 
 
-def _the_same(variant: VariantChange) -> Iterator[str]:
+def _the_same(variants: Sequence[VariantChange]) -> Iterator[str]:
+    """What did not change, variants with the same to tell together."""
+    names: dict[str, list[str]] = {}
+    for variant in variants:
+        for said in _unchanged(variant):
+            names.setdefault(said, []).append(variant.name)
+    yield from (words.plain(f"{words.listed(own)}: {said}.") for said, own in names.items())
+
+
+def _unchanged(variant: VariantChange) -> Iterator[str]:
     same = ["file"] if variant.same_file else []
-    same += [one.figure for one in (*variant.bytes, *variant.figures) if one.told == "same"]
-    same += [f"{one.what} ({one.before})" for one in variant.verdicts if not one.changed]
-    yield words.plain(f"{variant.name}, the same: {', '.join(same)}.")
+    same += [one.figure for one in variant.bytes if one.told == "same"]
+    same += [one.figure for one in variant.figures if one.told == "same"]
+    same += [f"{one.what} ({one.before})" for one in variant.verdicts if not one.changed and one.before != NONE]
+    yield f"the same {', '.join(same)}" if same else "nothing is the same"
     if never := [one.figure for one in variant.figures if _never_measured(one)]:
-        yield words.plain(f"{variant.name}, measured in neither run: {', '.join(never)}.")
+        yield f"{', '.join(never)} measured in neither run"
 
 
 def _never_measured(one: FigureChange) -> bool:

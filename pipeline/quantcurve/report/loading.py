@@ -166,16 +166,14 @@ def _brought_up(record: dict[str, Any], file: Path, migrations: Mapping[int, Mig
         raise RecipeError(
             f"{file}: JSON, but no results of quantcurve: its schema_version is {_shown(version)}, no whole number"
         )
+    said = f"schema version {_shown(version)}"
     if version > SCHEMA_VERSION:
         raise RecipeError(
-            f"{file}: written by a newer quantcurve (schema version {_shown(version)}; this one reads {SCHEMA_VERSION}): "
-            "update quantcurve"
+            f"{file}: written by a newer quantcurve ({said}; this one reads {SCHEMA_VERSION}): update quantcurve"
         )
     for step in range(version, SCHEMA_VERSION):
         if step not in migrations:
-            raise RecipeError(
-                f"{file}: of schema version {_shown(version)}, and this quantcurve reads {SCHEMA_VERSION}\n  {_again(file)}"
-            )
+            raise RecipeError(f"{file}: of {said}, and this quantcurve reads {SCHEMA_VERSION}\n  {_again(file)}")
         record = migrations[step](record)
     return record
 

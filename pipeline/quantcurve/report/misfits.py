@@ -61,7 +61,8 @@ def _closest(found: Iterable[_Misfit], depth: int) -> list[_Misfit]:
         models: dict[str, list[_Misfit]] = {}
         for misfit in group:
             models.setdefault(misfit.tried[depth].model, []).append(misfit)
-        kept += min((_closest(misfits, depth + 1) for misfits in models.values()), key=len)
+        fewest = min((_closest(misfits, depth + 1) for misfits in models.values()), key=len)
+        kept += fewest
     return kept
 
 
