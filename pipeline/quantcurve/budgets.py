@@ -119,4 +119,5 @@ def at_floor(before: Values, chance: float, lines: Lines) -> str:
     if low > chance + max(lines.keeps, 0.0):
         return ""
     guess = f"{100 * chance:.0f} % is chance" if chance else "none is right by chance"
-    return f"the reference is at the floor: it has {100 * float(np.mean(before)):.1f} % right, and {guess}; give easier items"
+    found = f"{100 * float(np.mean(before)):.1f} % right"
+    return f"the reference is at the floor: it has {found}, and {guess}; give easier items"

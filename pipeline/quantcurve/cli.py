@@ -28,7 +28,6 @@ from quantcurve.console import (
     JsonOption,
     MarkdownOption,
     RecipeArgument,
-    RunArgument,
     Stage,
     ThreadsOption,
     console,

@@ -217,7 +217,7 @@ class Recipe(Frozen):
             if (tokens := self.benchmark.decode_tokens) < (least := LEAST_STEPS[QUANTILES[name]]):
                 raise PydanticCustomError(
                     "quantile",
-                    "contract.system.{name} needs {least} decoded tokens or more, and benchmark.decode_tokens is {tokens}",
+                    "contract.system.{name} needs {least} decoded tokens, and benchmark.decode_tokens is {tokens}",
                     {"name": name, "least": least, "tokens": tokens},
                 )
         return self

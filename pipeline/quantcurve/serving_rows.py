@@ -12,9 +12,9 @@ from quantcurve.encoder_results import EncoderResult
 from quantcurve.errors import RecipeError, printable
 from quantcurve.records import Frozen
 from quantcurve.report import loading
-from quantcurve.report.loading import RESULTS
+from quantcurve.report.loading import PAGE, RESULTS
 from quantcurve.results import RunResult
-from quantcurve.serving import DEPTH, PAGE, NotThere, Served, ServedFile, file_of, quoted
+from quantcurve.serving import DEPTH, NotThere, Served, ServedFile, file_of, quoted
 
 MOST_CHARACTERS = 600
 """Of what is said of a results file that cannot be read."""

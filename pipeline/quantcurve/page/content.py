@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.page.curve import contract_word, point_id, worst_slice
+from quantcurve.page.method import Settings, hashes, machine, settings, stages
+from quantcurve.page.tables import Cell, PageTable
 from quantcurve.pick import pick
 from quantcurve.pick_records import Limits, Mitigation
-from quantcurve.records import EffectiveConfig
 from quantcurve.report import words
 from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices, reliability_matrices
 from quantcurve.report.by_text import KL, RATIO, TOP1, by_text
@@ -30,24 +29,6 @@ WIDE = 6
 """Columns above which a table by variant is turned, so that variants are its rows."""
 BEFORE_TABLES = (CONTRACT,)
 """Sections that stand at the page's top."""
-
-
-class Cell(NamedTuple):
-    """A cell of a table."""
-
-    text: str
-    value: float | None = None
-    """What it is sorted by; None: by its text, behind all numbers."""
-
-
-class PageTable(NamedTuple):
-    """A table with names in its first column."""
-
-    heading: str
-    corner: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-    below: tuple[str, ...] = ()
 
 
 class TradeOffRow(NamedTuple):
@@ -111,17 +92,10 @@ class Lost(NamedTuple):
     first_divergent_token: int | None
 
 
-class Settings(NamedTuple):
-    """Variants that ran alike, and how."""
-
-    names: str
-    pairs: tuple[tuple[str, str], ...]
-
-
 class RunContent(NamedTuple):
     """One run."""
 
-    index: int
+    place: int
     name: str
     folder: str
     verdict: Verdict
@@ -152,7 +126,7 @@ def content(run: RunResult, index: int, folder: str) -> RunContent:
     found = sections(run)
     compared = perplexity_tasks(run)
     return RunContent(
-        index=index,
+        place=index,
         name=words.plain(run.name),
         folder=folder,
         verdict=_verdict(run, found),
@@ -165,10 +139,10 @@ def content(run: RunResult, index: int, folder: str) -> RunContent:
         speeds=tuple(map(_table, task_and_latency_matrices(run))),
         failing=tuple(_lost(v, item) for v in run.variants if v.scorecard for item in v.scorecard.failing),
         sections=tuple(s for s in found if s.heading not in BEFORE_TABLES),
-        machine=tuple(_machine(run)),
-        settings=tuple(_settings(run)),
-        hashes=_hashes(run),
-        stages=_stages(run),
+        machine=tuple(machine(run)),
+        settings=tuple(settings(run)),
+        hashes=hashes(run),
+        stages=stages(run),
         recipe=run.recipe_text,
     )
 
@@ -269,7 +243,8 @@ def _bounds(cell: Figure | str) -> Cell:
 
 
 def _lost(variant: VariantResult, item: FailingItem) -> Lost:
-    shared = len(os.path.commonprefix([item.reference, item.variant]))
+    alike = (a == b for a, b in zip(item.reference, item.variant, strict=False))
+    shared = sum(1 for _ in takewhile(bool, alike))
     return Lost(
         variant=words.plain(variant.name),
         slice=words.plain(item.slice),
@@ -280,55 +255,3 @@ def _lost(variant: VariantResult, item: FailingItem) -> Lost:
         found=item.variant[shared:],
         first_divergent_token=item.first_divergent_token,
     )
-
-
-def _machine(run: RunResult) -> Iterator[tuple[str, str]]:
-    facts = run.machine
-    yield "processor", f"{words.plain(facts.processor)}, {facts.logical_cores} logical cores"
-    yield "memory", f"{facts.memory_bytes / 2**30:.1f} GiB"
-    yield "system", words.plain(facts.system)
-    yield "processor features", words.plain(facts.cpu_features)
-    yield "quantcurve", run.quantcurve_version
-    for engine in (run.engine, run.openvino):
-        if engine:
-            yield engine.name, words.plain(f"{engine.version}, build {engine.build}")
-    yield "run key", run.run_key
-
-
-def _settings(run: RunResult) -> Iterator[Settings]:
-    """How models were run for scoring and for timing, those that ran alike together."""
-    alike: dict[tuple[str, EffectiveConfig], list[str]] = defaultdict(list)
-    configs: list[tuple[str, str, EffectiveConfig | None]] = [
-        (run.reference.name, "scored", run.scoring_config),
-        (run.reference.name, "timed", run.timing_config),
-    ]
-    configs += [(v.name, "scored", v.scoring_config) for v in run.variants]
-    configs += [(v.name, "timed", v.timing_config) for v in run.variants]
-    for name, use, config in configs:
-        if config is not None:
-            alike[use, config].append(words.plain(name))
-    for (use, config), names in alike.items():
-        pairs = tuple((key.replace("_", " "), words.plain(words.told(value))) for key, value in config)
-        yield Settings(f"{use}: {', '.join(names)}", pairs)
-
-
-def _hashes(run: RunResult) -> PageTable:
-    files: list[tuple[str, tuple[Cell, ...]]] = [
-        (words.plain(model.name), (Cell(model.file.content_hash), _size(model.file.size_bytes)))
-        for model in (run.reference, *run.variants)
-        if model.file
-    ]
-    files += [(f"text {words.plain(t.name)}", (Cell(t.content_hash), _size(t.size_bytes))) for t in run.texts]
-    return PageTable("SHA-256 of models and texts", "file", ("SHA-256", "size (MiB)"), tuple(files))
-
-
-def _size(size_bytes: int) -> Cell:
-    return Cell(f"{size_bytes / words.MIB:.2f}", size_bytes)
-
-
-def _stages(run: RunResult) -> PageTable:
-    made = tuple(
-        (words.plain(s.stage), (Cell(f"{s.seconds:.1f}", s.seconds), Cell(str(s.steps)), Cell(str(s.cached))))
-        for s in run.stages
-    )
-    return PageTable("Time", "stage", ("seconds", "steps", "of them from the store"), made)

@@ -42,7 +42,8 @@ def save_table(run: RunResult, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise RecipeError(f"{path}: tables are written as .csv or .parquet, not as {suffix or 'a file without suffix'}")
-    names, rows = columns(run), [tuple(cells(run, model)) for model in (run.reference, *run.variants)]
+    models: tuple[Model, ...] = (run.reference, *run.variants)
+    names, rows = columns(run), [tuple(cells(run, model)) for model in models]
     write = _csv if suffix == ".csv" else _parquet
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with disk.errors_named(path.parent, FIX):

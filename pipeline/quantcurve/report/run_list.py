@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantcurve.errors import printable
-from quantcurve.report.loading import RESULTS
-from quantcurve.serving import PAGE
+from quantcurve.report.loading import PAGE, RESULTS
 from quantcurve.serving_rows import RunRow
 
 if TYPE_CHECKING:
