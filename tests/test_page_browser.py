@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factories import make_run
-from page_runs import TEXTS, hostile, many
+from page_runs import TEXTS, hostile, many, nothing_measured
 from quantcurve.page.render import PageRun, save_page
 from quantcurve.report import folder
 
@@ -24,6 +24,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 SERIOUS = {"serious", "critical"}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, or set QUANTCURVE_CHROMIUM"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -156,6 +157,11 @@ def test_a_mark_and_its_row_show_each_other(demo: Page) -> None:
         "name => document.querySelector('tr.lit th').textContent.startsWith(name)", arg=label.split(",")[0]
     )
     assert lit.count() == 1
+    run = folder.load(DEMO)
+    tied = next(v for v in run.variants if v.tied_with and v.name != "OV-reference")
+    demo.locator("table.trade-off tbody tr", has=demo.locator(f"th:text-matches('^{tied.name}( |$)')")).first.hover()
+    said = demo.locator("#lit").inner_text()
+    assert said.startswith(tied.name) and "cannot be told apart" in said and tied.tied_with[0] in said
 
 
 def test_the_keyboard_reaches_every_mark(demo: Page) -> None:
@@ -206,6 +212,15 @@ def test_print_hides_controls_and_opens_what_is_folded(browser: Browser, demo_fi
     assert opened.page.locator("details:not([open])").count() == 0
     pdf = opened.page.pdf(format="A4", landscape=True)
     assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
+    opened.close()
+
+
+@pytest.mark.parametrize("count", [0, 2, 200])
+def test_no_variant_two_and_two_hundred(browser: Browser, tmp_path: Path, count: int) -> None:
+    save_page([PageRun(many(count) if count else nothing_measured(), "runs/x")], tmp_path / "r.html")
+    opened = Opened(browser, tmp_path / "r.html")
+    assert opened.page.locator("#chart .points_drawn path").count() == count
+    assert opened.page.locator("table.trade-off tbody tr").count() == max(count, 1) + 1
     opened.close()
 
 
@@ -272,7 +287,6 @@ TIMED = """async () => {
 }"""
 
 
-@pytest.mark.slow
 def test_forty_variants_open_in_a_second_and_answer_in_a_tenth(browser: Browser, tmp_path: Path) -> None:
     """The best of three, since other work may run beside it."""
     save_page([PageRun(many(40), "runs/many")], tmp_path / "report.html")

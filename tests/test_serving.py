@@ -157,6 +157,7 @@ def test_encoders_are_listed(site: Site) -> None:
     (site.folder / "encoder" / "results.json").write_bytes((DATA / "encoder" / "results.json").read_bytes())
     (row,) = (row for row in _Page(site.ask("/").body).rows if row[0].startswith("encoder"))
     assert "minilm" in row[1] and int(row[4]) > 0
+    assert "/encoder/table.md" in site.ask("/").body and "/encoder/report.html" not in site.ask("/").body
 
 
 def test_a_damaged_run_is_a_row_with_its_error(site: Site) -> None:

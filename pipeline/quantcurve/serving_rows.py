@@ -12,7 +12,7 @@ from quantcurve.encoder_results import EncoderResult
 from quantcurve.errors import RecipeError, printable
 from quantcurve.records import Frozen
 from quantcurve.report import loading
-from quantcurve.report.loading import PAGE, RESULTS
+from quantcurve.report.loading import PAGE, RESULTS, TABLE
 from quantcurve.results import RunResult
 from quantcurve.serving import DEPTH, NotThere, Served, ServedFile, file_of, quoted
 
@@ -46,6 +46,8 @@ class RunRow(Frozen):
     judged_by: str = ""
     """The contract or the screen; empty: neither."""
     verdicts: tuple[Verdicts, ...] = ()
+    page: str = PAGE
+    """Name of the file to look at; of an encoder's run its table."""
     has_page: bool = False
 
 
@@ -89,7 +91,7 @@ class KnownRuns:
             return blank.model_copy(update={"error": f"{RESULTS}: {error.strerror}"})
         with self._lock:
             self._rows[run] = mark, row
-        return row.model_copy(update={"has_page": isinstance(file_of(of, run, PAGE), ServedFile)})
+        return row.model_copy(update={"has_page": isinstance(file_of(of, run, row.page), ServedFile)})
 
 
 def _runs(folder: Path, at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -122,6 +124,7 @@ def _read(file: Path, named: Path, blank: RunRow) -> RunRow:
             "machine": f"{run.machine.processor}, {run.machine.logical_cores} cores, {run.machine.system}",
             "measured": sum(v.status == "measured" for v in run.variants),
             "failed": sum(v.status == "failed" for v in run.variants),
+            "page": TABLE if isinstance(run, EncoderResult) else PAGE,
             "judged_by": judged_by,
             "verdicts": verdicts,
         }

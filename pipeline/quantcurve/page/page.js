@@ -51,6 +51,16 @@
       if (scroll) row.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
     if (view) view.signal("lit", id).runAsync();
+    document.getElementById("lit").textContent = id ? detail(byId.get(id)) : "";
+  }
+
+  // A variant in one sentence: verdicts, figures, and what it cannot be told apart from.
+  function detail(point) {
+    const verdicts = [point.lane, point.screen !== "-" && point.screen, point.contract && `contract: ${point.contract}`];
+    const figures = data.axes.map((axis, i) => point.spans[i] && `${axis.title} ${told(point, i)}`);
+    const ties = point.tied_with.map((id) => byId.get(id)?.name).filter(Boolean);
+    const apart = ties.length ? ` In KL divergence it cannot be told apart from ${ties.join(", ")}.` : "";
+    return `${named(point)} (${verdicts.filter(Boolean).join(", ")}): ${figures.filter(Boolean).join("; ")}.${apart}`;
   }
   for (const id of byId.keys()) {
     const row = document.getElementById(id);
@@ -155,7 +165,8 @@
   function described(point, x, y) {
     const words = [named(point), point.lane, point.screen, point.contract && `contract: ${point.contract}`];
     const figures = [x, y].map((i) => `${data.axes[i].title} ${told(point, i)}`);
-    return [...words.filter(Boolean), ...figures].join(", ");
+    const tied = point.tied_with.length > 0 && "cannot be told apart from others in KL divergence";
+    return [...words, ...figures, tied].filter(Boolean).join(", ");
   }
 
   function marks(some, x, y) {
