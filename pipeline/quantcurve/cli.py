@@ -1,4 +1,4 @@
-"""The command line: with cli_cache, _calib, _encoder, _explain and _report the only place that prints or sets an exit code.
+"""The command line: with its modules (cli_*.py) the only place that prints or sets an exit code.
 
 Exit codes: 0 done; 1 done, but nothing passed, a variant failed or lost more than it may; 2 usage or recipe; 3
 something is missing on the machine; 70 a bug; 130 interrupted; 143 terminated. Standard output carries results only.
@@ -15,6 +15,7 @@ import typer
 from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
+from quantcurve.cli_deploy import deploy, push, verify
 from quantcurve.cli_explain import explain
 from quantcurve.cli_report import report
 from quantcurve.console import (
@@ -184,6 +185,9 @@ def pick(
 
 
 app.command()(explain)
+app.command()(deploy)
+app.command()(verify)
+app.command()(push)
 
 
 @app.command()
