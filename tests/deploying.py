@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -92,4 +91,4 @@ def changed(folder: Path, name: str, place: int = -1) -> None:
 
 def names(folder: Path) -> set[str]:
     """Of everything in a folder, hidden things too."""
-    return set(os.listdir(folder))
+    return {path.name for path in folder.iterdir()}

@@ -133,7 +133,9 @@ def test_a_manifest_that_was_changed_is_told(copy):
 
 def test_a_changed_cache_precision_is_told_as_a_file_and_as_a_setting(copy):
     path = copy / "settings.json"
-    path.write_text(path.read_text().replace('"k_type":"f16"', '"k_type":"q4_0"').replace('"k_type": "f16"', '"k_type": "q4_0"'))
+    path.write_text(
+        path.read_text().replace('"k_type":"f16"', '"k_type":"q4_0"').replace('"k_type": "f16"', '"k_type": "q4_0"')
+    )
     found = verify(copy)
     assert "settings.json: " in check(found, "files").detail
     assert check(found, "settings").detail == "k_type is q4_0, measured was f16"
@@ -181,7 +183,9 @@ def test_folders_change_places_also_where_the_system_cannot_do_it_at_once(tmp_pa
         (tmp_path / name / name).touch()
     monkeypatch.setattr(sys, "platform", "darwin")
     writing.exchange(tmp_path / "one", tmp_path / "two")
-    assert names(tmp_path / "one") == {"two"} and names(tmp_path / "two") == {"one"} and names(tmp_path) == {"one", "two"}
+    assert (
+        names(tmp_path / "one") == {"two"} and names(tmp_path / "two") == {"one"} and names(tmp_path) == {"one", "two"}
+    )
 
 
 def test_there_is_nothing_to_roll_back_to(tmp_path):
@@ -220,7 +224,10 @@ def test_one_that_failed_its_contract_needs_force_and_says_so_everywhere(ran, tm
 
 def test_a_disk_that_fills_up_leaves_the_old_bundle(ran, made, tmp_path):
     folder = shutil.copytree(made.folder, tmp_path / "old")
-    with file_limit(2**20), pytest.raises(PrerequisiteError, match=r"may not write files of more than 1.0 MB \(ulimit -f\)"):
+    with (
+        file_limit(2**20),
+        pytest.raises(PrerequisiteError, match=r"may not write files of more than 1.0 MB \(ulimit -f\)"),
+    ):
         ran.deploy("Q8_0", folder)
     assert names(tmp_path) == {"old"} and verify(folder).verified
 
@@ -228,7 +235,9 @@ def test_a_disk_that_fills_up_leaves_the_old_bundle(ran, made, tmp_path):
 def test_too_little_disk_is_told_before_anything_is_written(ran, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=10**6))
-    with pytest.raises(PrerequisiteError, match=r"1.0 MB free, the bundle needs \d\.\d MB.*\n.*another folder with --to"):
+    with pytest.raises(
+        PrerequisiteError, match=r"1.0 MB free, the bundle needs \d\.\d MB.*\n.*another folder with --to"
+    ):
         ran.deploy("Q8_0", tmp_path / "b")
     assert not names(tmp_path)
 
@@ -256,9 +265,9 @@ def test_what_a_killed_process_left_is_removed(ran, tmp_path):
 
 
 def test_two_processes_do_not_write_one_bundle(tmp_path):
-    with writing.draft_of(tmp_path / "b", 0), pytest.raises(PrerequisiteError, match="another process writes a bundle"):
-        with writing.draft_of(tmp_path / "b", 0):
-            pass
+    one, other = (writing.draft_of(tmp_path / "b", 0) for _ in range(2))
+    with one, pytest.raises(PrerequisiteError, match="another process writes a bundle"), other:
+        pass
 
 
 def test_a_context_that_the_model_was_not_trained_for_is_refused(ran, tmp_path):

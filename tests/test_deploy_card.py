@@ -29,19 +29,15 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 WITH_DEFAULT = (
-    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{% endif %}" + CHATML
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{% endif %}"
+    + CHATML
 )
 LLAMA_3 = (
     "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + "
     "m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
-LLAMA_2 = (
-    "{% if messages[0]['role'] == 'system' %}{% set s = messages[0]['content'] %}{% set messages = messages[1:] %}"
-    "{% else %}{% set s = '' %}{% endif %}{% for m in messages %}{% if m['role'] == 'user' %}"
-    "{{ '<s>[INST] ' + (s + '\n' if loop.first and s else '') + m['content'] + ' [/INST]' }}"
-    "{% else %}{{ ' ' + m['content'] + '</s>' }}{% endif %}{% endfor %}"
-)
+COUNTING = "{% for m in messages %}{{ loop.index ~ ' ' ~ m['role'] ~ ': ' ~ m['content'] ~ '\n' }}{% endfor %}"
 
 
 def make_manifest(**changes) -> Manifest:
@@ -125,19 +121,22 @@ def test_the_form_of_a_template_is_proved_on_chats(source):
 
 
 def test_a_template_of_another_kind_has_no_form_and_the_modelfile_says_so():
-    template = ChatTemplate(LLAMA_2, "<s>", "</s>")
+    template = ChatTemplate(COUNTING, "<s>", "</s>")
     assert ollama.form_of(template) is None
     text = ollama.modelfile(SETTINGS, template, "<s>", "</s>", "")
     assert "TEMPLATE" not in text and "has no equal here: Ollama guesses one" in text
 
 
 def test_a_modelfile_of_chatml():
-    text = ollama.modelfile(SETTINGS, ChatTemplate(WITH_DEFAULT, "<|im_start|>", "<|im_end|>"), "", "<|im_end|>", "mit")
+    text = ollama.modelfile(SETTINGS, ChatTemplate(WITH_DEFAULT, "", "<|im_end|>"), "", "<|im_end|>", "mit")
     assert "FROM ./model.gguf\nPARAMETER num_ctx 512\n" in text
     assert 'PARAMETER stop "<|im_end|>"' in text and 'LICENSE """mit"""' in text
     written = text.split('TEMPLATE """')[1].split('"""')[0]
     assert written.startswith("{{ if not .System }}<|im_start|>system\nYou are helpful.<|im_end|>\n{{ end }}{{ range")
-    assert '{{ if eq .Role "system" }}<|im_start|>system\n{{ .Content }}<|im_end|>\n{{ else if eq .Role "user" }}' in written
+    assert (
+        '{{ if eq .Role "system" }}<|im_start|>system\n{{ .Content }}<|im_end|>\n{{ else if eq .Role "user" }}'
+        in written
+    )
     assert written.endswith("{{ .Content }}<|im_end|>\n{{ end }}{{ end }}<|im_start|>assistant\n")
 
 

@@ -1,4 +1,4 @@
-"""A bundle served by llama-cpp-python's own server, from an interpreter without quantcurve, and spoken to as by anybody."""
+"""A bundle served by llama-cpp-python's own server, from an interpreter without quantcurve, and spoken to."""
 
 from __future__ import annotations
 

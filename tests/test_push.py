@@ -34,7 +34,7 @@ class Hub(BaseHTTPRequestHandler):
     said: list[tuple[str, bytes, str]]
     refuse = False
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.said.append((self.path, body, self.headers.get("Authorization", "")))
         if self.refuse:
@@ -47,7 +47,7 @@ class Hub(BaseHTTPRequestHandler):
         else:
             self._answer(200, {"commitUrl": f"http://{self.headers['Host']}/me/tiny/commit/1", "commitOid": "1" * 40})
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.said.append((self.path, b"", self.headers.get("Authorization", "")))
         self._answer(200, {"id": "me/tiny", "sha": "0" * 40, "siblings": [], "modelId": "me/tiny"})
 

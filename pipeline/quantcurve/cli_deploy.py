@@ -19,11 +19,11 @@ def deploy(
     to: Annotated[Path, typer.Option("--to", help="Folder of the bundle.")],
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run's folder or its results.json.")] = None,
     variant: Annotated[str | None, typer.Argument(help="Name of the variant, as `quantcurve pick` gives it.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Although it failed its contract; the bundle says so.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Though it failed its contract; the bundle says so.")] = False,
     context: Annotated[
         int | None, typer.Option(min=64, help="Tokens of a chat.  [default: the longest that was measured]")
     ] = None,
-    rollback: Annotated[bool, typer.Option("--rollback", help="Bring back the bundle that stood there before.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Bring back the bundle before it.")] = False,
     json: JsonOption = False,
     cache: CacheOption = None,
 ) -> None:

@@ -193,7 +193,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
         raise RecipeError(
-            f"{folder}: no bundle ({path.name}: {error.strerror}); `quantcurve deploy RUN VARIANT --to FOLDER` writes one"
+            f"{folder}: no bundle ({path.name}: {error.strerror}); `quantcurve deploy RUN VARIANT --to FOLDER` writes "
+            "one"
         ) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -49,9 +49,7 @@ def _parts(manifest: Manifest) -> Iterator[str]:
         f"{manifest.bits_per_weight:.2f} bits per weight. Licence: {escape(license_words(manifest))}."
     )
     yield "## What it loses"
-    yield plain_table(
-        ("figure", "value"), [(one.name, shown(one.figure)) for one in manifest.figures], left=2
-    )
+    yield plain_table(("figure", "value"), [(one.name, shown(one.figure)) for one in manifest.figures], left=2)
     yield _listed(manifest.verdicts)
     yield "## How it was measured"
     yield _listed(tuple(_measured(manifest)))
@@ -81,8 +79,8 @@ def noise_words(manifest: Manifest) -> str:
     """The rule of the replays."""
     noise = manifest.noise
     return (
-        f"Another token than the recorded one passes only where the two likeliest tokens were within {noise.logits:.3g} "
-        f"logits of each other: {noise.how}."
+        "Another token than the recorded one passes only where the two likeliest tokens were within "
+        f"{noise.logits:.3g} logits of each other: {noise.how}."
     )
 
 

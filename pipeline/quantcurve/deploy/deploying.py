@@ -8,9 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from quantcurve import __version__, run as running
-from quantcurve.chat_template import ChatTemplate
-from quantcurve.deploy import bundle, card, figures, gguf_target, licence, openvino_target, prompts, replays, source, writing
+from quantcurve import __version__, machine
+from quantcurve.deploy import (
+    bundle,
+    card,
+    figures,
+    gguf_target,
+    licence,
+    openvino_target,
+    prompts,
+    replays,
+    source,
+    writing,
+)
 from quantcurve.deploy.bundle import Hashes, LlamaCppSettings, Manifest, OpenVinoSettings
 from quantcurve.deploy.source import Source
 from quantcurve.deploy.verification import Verification, verify
@@ -18,7 +28,6 @@ from quantcurve.engines import llamacpp, openvino_devices
 from quantcurve.engines.base import OpenVinoRuntime
 from quantcurve.engines.child import Child
 from quantcurve.errors import BackendError, PrerequisiteError, RecipeError
-from quantcurve.recipe import Recipe
 from quantcurve.records import LlamaCppEffective
 from quantcurve.results import RunResult
 from quantcurve.store import Store
@@ -87,7 +96,7 @@ def _write(
     found: Source, against: tuple[str, ...], wish: Wish, draft: Path, log: Path, say: Callable[[str], object]
 ) -> Manifest:
     hashes, known = _hashes(found), licence.carried_over(found, draft)
-    longest = figures.longest_measured(found.run, found.variant, _contexts(found.recipe))
+    longest = figures.longest_measured(found.recipe, found.variant)
     context = _context(found, wish.context_tokens, longest)
     alias = f"{found.run.name}-{found.variant.name}"
     opened: LlamaCppSettings | OpenVinoSettings
@@ -148,7 +157,10 @@ def _manifest(
         noise=noise,
         figures=figures.figures(variant),
         verdicts=figures.verdicts(variant),
-        measured_with=(f"quantcurve {run.quantcurve_version}", *((f"{engine.name} {engine.version}",) if engine else ())),
+        measured_with=(
+            f"quantcurve {run.quantcurve_version}",
+            *((f"{engine.name} {engine.version}",) if engine else ()),
+        ),
         not_verified=untried,
         files=(),
     )
@@ -169,12 +181,6 @@ def _hashes(found: Source) -> Hashes:
     )
 
 
-def _contexts(recipe: Recipe) -> tuple[int, ...]:
-    """Of what is asked of variants beside the texts, tokens."""
-    asked = bool(recipe.evaluate and (recipe.evaluate.tasks or recipe.evaluate.slices))
-    return (recipe.evaluate.context_tokens,) if recipe.evaluate and asked else ()
-
-
 def _context(found: Source, asked: int | None, longest: int) -> int:
     """Tokens of the bundle's context; no longer than the model was trained for, where the record says.
 
@@ -184,9 +190,7 @@ def _context(found: Source, asked: int | None, longest: int) -> int:
     config = found.run.scoring_config
     trained = config.trained_context_tokens if isinstance(config, LlamaCppEffective) else 0
     if asked and trained and asked > trained:
-        raise RecipeError(
-            f"--context {asked}: the model was trained for {trained:,} tokens; give at most that many"
-        )
+        raise RecipeError(f"--context {asked}: the model was trained for {trained:,} tokens; give at most that many")
     wanted = asked or max(longest, LEAST_CONTEXT)
     return min(wanted, trained) if trained else wanted
 
@@ -194,12 +198,12 @@ def _context(found: Source, asked: int | None, longest: int) -> int:
 def _opening(found: Source, log: Path) -> replays.Opening:
     """The measured model as the run opened it."""
     config = found.variant.timing_config or found.variant.scoring_config
-    threads = config.threads if config and config.threads else running.Where().threads
+    threads = config.threads if config and config.threads else machine.default_threads()
     return replays.Opening(
         path=found.path,
         runtime=found.runtime,
         device=config.device if isinstance(config, LlamaCppEffective) else "cpu",
-        threads=threads or 1,
+        threads=threads,
         flash_attention=found.recipe.engine.flash_attention,
         label=found.variant.name,
         log=log,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quantcurve.deploy.bundle import NamedFigure
-from quantcurve.estimates import Estimate, Figure, Missing
+from quantcurve.estimates import Figure, Missing
 from quantcurve.latency_records import GenAiLatency
-from quantcurve.records import LlamaCppEffective
+from quantcurve.recipe import Recipe
 from quantcurve.report import words
 from quantcurve.report.explain import summary
-from quantcurve.results import RunResult, Speed, VariantResult
+from quantcurve.results import Speed, VariantResult
 
 
 def figures(variant: VariantResult) -> tuple[NamedFigure, ...]:
@@ -29,7 +29,9 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, Figure]]:
         yield "decode", variant.speed.decode_tokens_per_s
         yield "time to first token", variant.speed.time_to_first_token_s
     if isinstance(variant.genai, GenAiLatency):
-        yield "time per output token in OpenVINO GenAI", variant.genai.time_per_output_token_ms
+        backend = variant.genai.samples.attention_backend
+        told = f" ({backend})" if backend else ""
+        yield f"time per output token in OpenVINO GenAI{told}", variant.genai.time_per_output_token_ms
 
 
 def shown(figure: Figure) -> str:
@@ -57,25 +59,16 @@ def verdicts(variant: VariantResult) -> tuple[str, ...]:
     return tuple(words.plain(sentence) for sentence in found)
 
 
-def longest_measured(run: RunResult, variant: VariantResult, recipe_contexts: tuple[int, ...]) -> int:
-    """Longest sequence, in tokens, that the variant was measured at.
-
-    Args:
-        run: the record.
-        variant: one of it.
-        recipe_contexts: that the recipe names beside those of the record.
-    """
-    found = list(recipe_contexts)
-    for config in (variant.scoring_config, variant.timing_config):
-        if isinstance(config, LlamaCppEffective):
-            found.append(config.context_tokens // config.sequences)
-        elif config:
-            found.append(config.context_tokens)
+def longest_measured(recipe: Recipe, variant: VariantResult) -> int:
+    """Longest sequence that a variant was measured at, tokens."""
+    found = [recipe.windows.tokens]
+    if recipe.benchmark and isinstance(variant.speed, Speed):
+        bench = recipe.benchmark
+        found.append(max(bench.prompt_tokens, bench.decode_context_tokens + bench.decode_tokens))
     if not isinstance(variant.kv_cache, Missing):
         found += [cache.context_tokens for cache in variant.kv_cache]
-    return max(found, default=0)
-
-
-def is_known(figure: Figure) -> bool:
-    """Whether there is a figure."""
-    return isinstance(figure, Estimate)
+    asked = bool(variant.scorecard and variant.scorecard.slices)
+    asked |= isinstance(variant.tasks, tuple) and bool(variant.tasks)
+    if recipe.evaluate and asked:
+        found.append(recipe.evaluate.context_tokens)
+    return max(found)

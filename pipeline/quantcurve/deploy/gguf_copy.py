@@ -15,6 +15,7 @@ from quantcurve.errors import BackendError, ModelFileError
 PREFIX = "quantcurve."
 """Of the names of what is added."""
 LICENSE_KEYS = ("general.license", "general.license.name", "general.license.link")
+PROBE_BYTES = 2**16
 
 
 def license_fields(path: Path) -> dict[str, str]:
@@ -56,16 +57,27 @@ def copy(source: Path, target: Path, added: Mapping[str, str], log: Path) -> Non
     for name, text in added.items():
         writer.add_string(name, text)
     for tensor in reader.tensors:
-        writer.add_tensor_info(tensor.name, tensor.data.shape, tensor.data.dtype, tensor.data.nbytes, tensor.tensor_type)
+        writer.add_tensor_info(
+            tensor.name, tensor.data.shape, tensor.data.dtype, tensor.data.nbytes, tensor.tensor_type
+        )
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in reader.tensors:
             writer.write_tensor_data(tensor.data, tensor_endianess=reader.endianess)
+    except OSError:
+        _raise_cause(target)
+        raise
     finally:
         writer.close()
     _check(source, target, log)
+
+
+def _raise_cause(target: Path) -> None:
+    """numpy does not tell why it could not write: writing more does."""
+    with target.open("ab") as file:
+        file.write(bytes(PROBE_BYTES))
 
 
 def _reader(path: Path) -> Any:

@@ -6,8 +6,8 @@ come out the same, the form goes into the Modelfile; where they do not, Ollama i
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from quantcurve.chat_template import ChatTemplate, TemplateRefusedError
@@ -150,11 +150,11 @@ def _form(template: ChatTemplate) -> ChatForm:
     rule_head, rule_end, _ = _between(ruled, SYSTEM, FIRST)
     if not asking.startswith(plain) or not first_end.startswith(end):
         raise ValueError("no form of this kind")
-    before_user = os.path.commonprefix([text[::-1] for text in (head, turn, rule_end)])[::-1]
+    before_user = _common([text[::-1] for text in (head, turn, rule_end)])[::-1]
     opening = head[: len(head) - len(before_user)]
     start = opening
     if not rule_head.startswith(opening):  # there is a default system message
-        start = os.path.commonprefix([opening, rule_head]) if _has_start(template) else ""
+        start = template.bos if template.bos and _common([opening, rule_head]).startswith(template.bos) else ""
     return ChatForm(
         start=start,
         default_system=opening[len(start) :],
@@ -165,9 +165,9 @@ def _form(template: ChatTemplate) -> ChatForm:
     )
 
 
-def _has_start(template: ChatTemplate) -> bool:
-    """Whether chats begin with the token that texts begin with."""
-    return bool(template.bos) and _render(template, [("user", FIRST)]).startswith(template.bos)
+def _common(texts: Sequence[str]) -> str:
+    """What all texts begin with."""
+    return "".join(letters[0] for letters in takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False)))
 
 
 def _between(text: str, *marks: str) -> list[str]:

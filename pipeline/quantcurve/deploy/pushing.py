@@ -47,8 +47,8 @@ def plan(folder: Path, repository: str) -> Plan:
     there = {file.name: file for file in bundle.listed(folder)}
     if broken := [file.name for file in manifest.files if there.get(file.name) != file]:
         raise RecipeError(
-            f"{folder}: not as it was written ({', '.join(broken[:3])}); `quantcurve verify {folder}` says more; nothing "
-            "was sent"
+            f"{folder}: not as it was written ({', '.join(broken[:3])}); `quantcurve verify {folder}` says more; "
+            "nothing was sent"
         )
     own = [
         BundleFile(name=name, size_bytes=(folder / name).stat().st_size, sha256=bundle.hash_of(folder / name))

@@ -1,9 +1,9 @@
 """Answers of the measured model, recorded token by token, and how much the way of computing them moves a margin.
 
-Every prompt is answered alone, as by a server with one user. The same steps are computed in two other ways, many answers
-at a time and prompt and answer in one pass: the largest difference between margins is what the engine's own rounding
-does. Where a runtime takes another token although the two likeliest were further apart than twice that, it computes
-something else.
+Every prompt is answered alone, as by a server with one user. The same steps are computed in two other ways, many
+answers at a time and prompt and answer in one pass: the largest difference between margins is what the engine's own
+rounding does. Where a runtime takes another token although the two likeliest were further apart than twice that, it
+computes something else.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def _by_pass(one: Answer, other: Likelihood) -> Iterator[float]:
 def _noise(largest: float, prompts: int, run: RunResult) -> Noise:
     floors = [task.noise.largest_difference_logits for task in run.reference.tasks if task.noise]
     how = (
-        f"{SAFETY} times the largest difference of a margin between answers alone, {TOGETHER} at a time and in one pass, "
-        f"on {prompts} prompts"
+        f"{SAFETY} times the largest difference of a margin between answers alone, {TOGETHER} at a time and in one "
+        f"pass, on {prompts} prompts"
     )
     if floors:
         how += ", and between the run's tasks in batches and one by one"

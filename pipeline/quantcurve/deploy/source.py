@@ -159,12 +159,12 @@ def _file_hash(folder: Path) -> str | None:
 
 
 def _reference(run: RunResult, recipe: Recipe, place: Path, store: Store) -> tuple[Path | None, Path | None]:
-    """The reference's GGUF file and the folder it came from, as far as they can be found; nothing hangs on them but what
-    is said of the licence."""
-    try:
-        located = sources.locate(recipe.model.source, recipe_file(place).parent)
-    except QuantcurveError:  # moved, or the recipe lay elsewhere
-        located = None
+    """The reference's GGUF file and the folder it came from, as far as they can be found; nothing hangs on them but
+    what is said of the licence."""
+    located = None
+    if not recipe.model.source.startswith("hf:"):  # nothing is downloaded for that
+        with contextlib.suppress(QuantcurveError):  # moved, or the recipe lay elsewhere
+            located = sources.locate(recipe.model.source, recipe_file(place).parent)
     original = located.path if located and located.kind == "hf_folder" else None
     made = artifact(store, run.reference.file.content_hash, ("resolve",))
     if made and (made / GGUF).is_file():

@@ -83,7 +83,9 @@ def verify(folder: Path) -> Verification:
         report = Path(place) / "report.json"
         command = [sys.executable, "-I", str(SCRIPT), str(folder.resolve()), "--json", str(report)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=LIMIT_S)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False, timeout=LIMIT_S
+            )
         except subprocess.TimeoutExpired as error:
             raise BackendError(f"{folder}: the verification took more than {LIMIT_S:.0f} s; it was ended") from error
         try:

@@ -1,8 +1,8 @@
 """How a bundle comes to its place: written and verified beside it, then put there at once; the one before is kept.
 
-    FOLDER              the bundle
-    .FOLDER.previous    the one before, for --rollback
-    .FOLDER.draft.*     one being written; gone afterwards, whatever happens
+FOLDER              the bundle
+.FOLDER.previous    the one before, for --rollback
+.FOLDER.draft.*     one being written; gone afterwards, whatever happens
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise PrerequisiteError(
-            f"{folder}: another process writes a bundle there", "wait until it has ended, and run the same command again"
+            f"{folder}: another process writes a bundle there",
+            "wait until it has ended, and run the same command again",
         ) from error
     try:
         yield

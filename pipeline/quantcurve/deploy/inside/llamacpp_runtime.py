@@ -36,7 +36,9 @@ def version() -> str:
 def refusal(settings: dict[str, Any]) -> str:
     """Why the model cannot run here; empty if it can."""
     if settings["device"] == "gpu" and not llama_cpp.llama_supports_gpu_offload():
-        return f"device gpu is not there: {version()} was built without GPU support; build it with that, as its README has"
+        return (
+            f"device gpu is not there: {version()} was built without GPU support; build it with that, as its README has"
+        )
     return ""
 
 
@@ -137,4 +139,6 @@ class Model:
         def text(token: int) -> str:
             return str(llama._model.token_get_text(token)) if token != -1 else ""
 
-        return Jinja2ChatFormatter(template=source, eos_token=text(llama.token_eos()), bos_token=text(llama.token_bos()))
+        return Jinja2ChatFormatter(
+            template=source, eos_token=text(llama.token_eos()), bos_token=text(llama.token_bos())
+        )

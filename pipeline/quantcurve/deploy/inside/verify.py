@@ -2,11 +2,11 @@
 
     python verify.py [FOLDER] [--json FILE]
 
-Needs Python and the target's runtime (llama-cpp-python or openvino-genai), nothing else. In this order: the SHA-256 of
-every file; the settings; what the runtime says of itself with the model open; the ids of the prompts; and one token from
-every recorded prefix. Another token than the recorded one is let pass only where the two likeliest tokens were closer to
-each other than the noise that was measured. Exit codes: 0 verified, 1 not verified, 3 the runtime or the device is not
-here.
+Needs Python and the target's runtime (llama-cpp-python or openvino-genai), nothing else. In this order: the SHA-256
+of every file; the settings; what the runtime says of itself with the model open; the ids of the prompts; and one token
+from every recorded prefix. Another token than the recorded one is let pass only where the two likeliest tokens were
+closer to each other than the noise that was measured. Exit codes: 0 verified, 1 not verified, 3 the runtime or the
+device is not here.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def _with_model(folder: Path, manifest: dict[str, Any], settings: dict[str, Any]
     except (RuntimeError, ValueError) as error:
         report.checks.append(Check("runtime", False, f"the runtime cannot open the model: {_last_line(error)}"))
         return report
-    wanted = {name: manifest["settings"][name] for name in (told := model.effective())}
+    told = model.effective()
+    wanted = {name: manifest["settings"][name] for name in told}
     problems = list(different(told, wanted))
     report.checks.append(_listed("runtime", problems, _told(told)))
     recorded = json.loads((folder / "replays.json").read_text(encoding="utf-8"))["replays"]
@@ -218,8 +219,8 @@ def replay_all(model: Any, recorded: Sequence[dict[str, Any]], noise_logits: flo
 
 
 def replay(model: Any, prompt: list[int], tokens: list[int]) -> list[int | None]:
-    """The runtime's likeliest token after each prefix. As long as it takes the recorded ones it goes on by itself; where
-    it does not, it is begun anew from the recorded prefix."""
+    """The runtime's likeliest token after each prefix. As long as it takes the recorded ones it goes on by itself;
+    where it does not, it is begun anew from the recorded prefix."""
     got: list[int | None] = []
     while len(got) < len(tokens):
         rest = tokens[len(got) :]
