@@ -150,15 +150,15 @@ def _form(template: ChatTemplate) -> ChatForm:
     rule_head, rule_end, _ = _between(ruled, SYSTEM, FIRST)
     if not asking.startswith(plain) or not first_end.startswith(end):
         raise ValueError("no form of this kind")
+    bos = template.bos if head.startswith(template.bos) and rule_head.startswith(template.bos) else ""
+    head, rule_head = head.removeprefix(bos), rule_head.removeprefix(bos)
     before_user = _common([text[::-1] for text in (head, turn, rule_end)])[::-1]
     opening = head[: len(head) - len(before_user)]
-    start = opening
-    if not rule_head.startswith(opening):  # there is a default system message
-        start = template.bos if template.bos and _common([opening, rule_head]).startswith(template.bos) else ""
+    always = opening if rule_head.startswith(opening) else ""  # else it is a default system message
     return ChatForm(
-        start=start,
-        default_system=opening[len(start) :],
-        system=Around(rule_head[len(start) :], rule_end[: len(rule_end) - len(before_user)]),
+        start=bos + always,
+        default_system=opening.removeprefix(always),
+        system=Around(rule_head.removeprefix(always), rule_end[: len(rule_end) - len(before_user)]),
         user=Around(before_user, end),
         assistant=Around(first_end[len(end) :], turn[: len(turn) - len(before_user)]),
         generation=asking[len(plain) :],
