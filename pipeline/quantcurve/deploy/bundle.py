@@ -88,12 +88,17 @@ class Replays(Frozen):
 
 
 class Noise(Frozen):
-    """How close the two likeliest tokens must be for a runtime to take the other one without being wrong."""
+    """What the measured engine's own rounding does: how close the two likeliest tokens must be for a runtime to take
+    another one without being wrong, and how often that may be."""
 
     logits: float
-    largest_difference_logits: float
-    """Of a margin, between ways of computing the same step."""
+    """Largest difference of a margin between ways of computing the same step."""
     how: str
+    steps: int
+    other_tokens: int
+    """Of these steps, those at which the engine itself took another token in one pass than step by step."""
+    most_other_tokens: int
+    """Among all recorded steps; more of them are not the same noise."""
 
 
 class NamedFigure(Frozen):

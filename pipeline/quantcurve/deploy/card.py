@@ -80,7 +80,8 @@ def noise_words(manifest: Manifest) -> str:
     noise = manifest.noise
     return (
         "Another token than the recorded one passes only where the two likeliest tokens were within "
-        f"{noise.logits:.3g} logits of each other: {noise.how}."
+        f"{noise.logits:.3g} logits of each other: {noise.how}. At most {noise.most_other_tokens} may be others: the "
+        f"measured engine itself took {noise.other_tokens} of {noise.steps}."
     )
 
 

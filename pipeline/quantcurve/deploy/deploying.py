@@ -197,7 +197,7 @@ def _context(found: Source, asked: int | None, longest: int) -> int:
 
 def _opening(found: Source, log: Path) -> replays.Opening:
     """The measured model as the run opened it."""
-    config = found.variant.timing_config or found.variant.scoring_config
+    config = found.variant.scoring_config or found.variant.timing_config
     threads = config.threads if config and config.threads else machine.default_threads()
     return replays.Opening(
         path=found.path,

@@ -30,7 +30,7 @@ def settings(source: Source, alias: str, context_tokens: int, chat_template: boo
     Raises:
         RecipeError: the run's record does not say.
     """
-    effective = source.variant.timing_config or source.variant.scoring_config
+    effective = source.variant.scoring_config or source.variant.timing_config
     if not isinstance(effective, LlamaCppEffective):
         raise RecipeError(f"{source.variant.name}: the run does not say how it was opened; run the recipe again")
     device: Literal["cpu", "gpu"] = "gpu" if effective.device == "gpu" else "cpu"

@@ -2,8 +2,8 @@
 
 Every prompt is answered alone, as by a server with one user. The same steps are computed in two other ways, many
 answers at a time and prompt and answer in one pass: the largest difference between margins is what the engine's own
-rounding does. Where a runtime takes another token although the two likeliest were further apart than twice that, it
-computes something else.
+rounding does. Where a runtime takes another token although the two likeliest were further apart than that, it computes
+something else; and so it does where it takes another token far more often than the engine itself in one pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from quantcurve.deploy.bundle import Noise, Replay
 from quantcurve.deploy.prompts import NEW_TOKENS, Prompt
-from quantcurve.engines.base import Runtime
+from quantcurve.engines.base import Runtime, Tokens
 from quantcurve.generation import Answer, Request
 from quantcurve.likelihood import Likelihood, Pair
 from quantcurve.results import RunResult
@@ -25,8 +25,8 @@ from quantcurve.task_model import TaskModel, TaskSettings
 TOGETHER = 8
 """Answers at a time, the other way."""
 BATCH_TOKENS = 2048
-SAFETY = 2
-"""A mismatch is excused up to so many times the largest difference; the same as for tasks (task_compare.py)."""
+SURE = 0.9999
+"""Probability that a runtime with the engine's own noise takes no more other tokens than are allowed."""
 
 
 class Recorded(NamedTuple):
@@ -73,7 +73,8 @@ def record(opening: Opening, prompts: Sequence[Prompt], run: RunResult) -> Recor
         *(d for one, other in zip(answers, followed, strict=True) for d in _by_pass(one, other)),
     ]
     replays = tuple(_replay(p, a, ends) for p, a in zip(prompts, answers, strict=True))
-    return Recorded(replays, _noise(max(differences, default=0.0), len(prompts), run))
+    ranks = np.concatenate([one.steps.rank for one in followed if one.steps])
+    return Recorded(replays, _noise(differences, ranks, replays, run))
 
 
 def _model(opening: Opening, batch: int) -> TaskModel:
@@ -105,16 +106,25 @@ def _by_pass(one: Answer, other: Likelihood) -> Iterator[float]:
     yield from np.abs(one.steps.margin - signs * other.steps.margin).tolist()
 
 
-def _noise(largest: float, prompts: int, run: RunResult) -> Noise:
+def _noise(differences: Sequence[float], ranks: Tokens, replays: Sequence[Replay], run: RunResult) -> Noise:
+    from scipy.stats import betabinom
+
     floors = [task.noise.largest_difference_logits for task in run.reference.tasks if task.noise]
     how = (
-        f"{SAFETY} times the largest difference of a margin between answers alone, {TOGETHER} at a time and in one "
-        f"pass, on {prompts} prompts"
+        f"the largest difference of a margin between answers alone, {TOGETHER} at a time and in one pass, on "
+        f"{len(replays)} prompts"
     )
     if floors:
-        how += ", and between the run's tasks in batches and one by one"
-    most = max(largest, *floors, 0.0)
-    return Noise(logits=SAFETY * most, largest_difference_logits=most, how=how)
+        how += ", and between the reference's tasks in batches and one by one"
+    other, recorded = int(np.count_nonzero(ranks != 1)), sum(len(one.tokens) for one in replays)
+    expected = betabinom(recorded, other + 0.5, len(ranks) - other + 0.5)  # by Jeffreys' prior
+    return Noise(
+        logits=max([*differences, *floors], default=0.0),
+        how=how,
+        steps=len(ranks),
+        other_tokens=other,
+        most_other_tokens=int(expected.ppf(SURE)),
+    )
 
 
 def _replay(prompt: Prompt, answer: Answer, ends: frozenset[int]) -> Replay:

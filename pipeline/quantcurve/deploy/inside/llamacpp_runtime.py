@@ -118,6 +118,7 @@ class Model:
 
     def greedy(self, prefix: list[int], count: int) -> list[int]:
         """The likeliest tokens after a prefix, whatever they are."""
+        self._llama.reset()  # or it would go on from what the prefix shares with the one before
         return list(islice(self._llama.generate(prefix, temp=0.0, repeat_penalty=1.0), count))
 
     def answer(self, messages: Sequence[dict[str, str]], max_tokens: int, write: Callable[[str], object]) -> str:
