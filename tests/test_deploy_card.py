@@ -112,7 +112,7 @@ def test_figures_have_their_intervals():
 @pytest.mark.parametrize("source", [CHATML, WITH_DEFAULT, LLAMA_3])
 def test_the_form_of_a_template_is_proved_on_chats(source):
     template = ChatTemplate(source, "<s>", "</s>")
-    form = ollama.form_of(template)
+    form = ollama.form_of(template, "<s>")
     assert form
     chat = [("system", "x y"), ("user", "1"), ("assistant", "2"), ("user", "3")]
     for some in (chat, chat[1:]):
@@ -122,13 +122,13 @@ def test_the_form_of_a_template_is_proved_on_chats(source):
 
 def test_a_template_of_another_kind_has_no_form_and_the_modelfile_says_so():
     template = ChatTemplate(COUNTING, "<s>", "</s>")
-    assert ollama.form_of(template) is None
-    text = ollama.modelfile(SETTINGS, template, "<s>", "</s>", "")
+    assert ollama.form_of(template, "") is None
+    text = ollama.modelfile(SETTINGS, template, "", "")
     assert "TEMPLATE" not in text and "has no equal here: Ollama guesses one" in text
 
 
 def test_a_modelfile_of_chatml():
-    text = ollama.modelfile(SETTINGS, ChatTemplate(WITH_DEFAULT, "", "<|im_end|>"), "", "<|im_end|>", "mit")
+    text = ollama.modelfile(SETTINGS, ChatTemplate(WITH_DEFAULT, "<|im_start|>", "<|im_end|>"), "", "mit")
     assert "FROM ./model.gguf\nPARAMETER num_ctx 512\n" in text
     assert 'PARAMETER stop "<|im_end|>"' in text and 'LICENSE """mit"""' in text
     written = text.split('TEMPLATE """')[1].split('"""')[0]
@@ -141,10 +141,10 @@ def test_a_modelfile_of_chatml():
 
 
 def test_the_beginning_of_text_is_left_to_ollama():
-    text = ollama.modelfile(SETTINGS, ChatTemplate(LLAMA_3, "<|begin|>", "<|eot_id|>"), "<|begin|>", "<|eot_id|>", "")
+    text = ollama.modelfile(SETTINGS, ChatTemplate(LLAMA_3, "<|begin|>", "<|eot_id|>"), "<|begin|>", "")
     assert 'TEMPLATE """{{ range .Messages }}' in text and "<|begin|>" not in text
 
 
 def test_a_cache_that_ollama_has_not_is_told():
-    text = ollama.modelfile(SETTINGS.model_copy(update={"k_type": "q8_0"}), None, "", "", "")
+    text = ollama.modelfile(SETTINGS.model_copy(update={"k_type": "q8_0"}), None, "", "")
     assert "K in q8_0 and V in f16, which Ollama cannot do" in text and "no chat template" in text

@@ -42,7 +42,9 @@ class Hub(BaseHTTPRequestHandler):
         elif self.path == "/api/repos/create":
             self._answer(200, {"url": f"http://{self.headers['Host']}/me/tiny", "name": "me/tiny"})
         elif "/preupload/" in self.path:
-            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]]
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
+            ]
             self._answer(200, {"files": files})
         else:
             self._answer(200, {"commitUrl": f"http://{self.headers['Host']}/me/tiny/commit/1", "commitOid": "1" * 40})

@@ -102,20 +102,20 @@ def _write(
     opened: LlamaCppSettings | OpenVinoSettings
     say(f"writing {wish.variant}")
     if isinstance(found.runtime, OpenVinoRuntime):
-        asked, template = prompts.of_folder(found.path, context)
-        opened = openvino_target.settings(found, alias, context, template is not None)
+        asking = prompts.of_folder(found.path, context)
+        opened = openvino_target.settings(found, alias, context, asking.template is not None)
         openvino_target.write(found, draft, opened)
         inside, untried = openvino_target.INSIDE, openvino_target.not_verified(opened)
     else:
-        asked, template = prompts.of_gguf(found.path, context, log)
-        opened = gguf_target.settings(found, alias, context, template is not None)
-        gguf_target.write(found, draft, opened, hashes, known, template, log)
+        asking = prompts.of_gguf(found.path, context, log)
+        opened = gguf_target.settings(found, alias, context, asking.template is not None)
+        gguf_target.write(found, draft, opened, hashes, known, asking, log)
         inside, untried = gguf_target.INSIDE, gguf_target.NOT_VERIFIED
     for name, there in inside.items():
         shutil.copyfile(INSIDE / name, draft / there)
     (draft / bundle.SETTINGS).write_text(opened.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    say(f"recording answers to {len(asked)} prompts with the measured model")
-    recorded = replays.record(_opening(found, log), asked, found.run)
+    say(f"recording answers to {len(asking.asked)} prompts with the measured model")
+    recorded = replays.record(_opening(found, log), asking.asked, found.run)
     text = bundle.Replays(replays=recorded.replays).model_dump_json()
     (draft / bundle.REPLAYS).write_text(text + "\n", encoding="utf-8")
     manifest = _manifest(found, against, opened, known, hashes, longest, recorded.noise, untried)

@@ -12,6 +12,9 @@ from quantcurve.report import words
 from quantcurve.report.explain import summary
 from quantcurve.results import Speed, VariantResult
 
+BARE = frozenset({"1", "ratio", "share"})
+"""Units that are not written."""
+
 
 def figures(variant: VariantResult) -> tuple[NamedFigure, ...]:
     """Quality against the reference, and speed on the machine that measured."""
@@ -38,7 +41,7 @@ def shown(figure: Figure) -> str:
     """A figure with its interval, its level and how many independent units it has; or why there is none."""
     if isinstance(figure, Missing):
         return f"missing: {figure.missing}"
-    unit = "" if figure.unit == "1" else figure.unit
+    unit = "" if figure.unit in BARE else figure.unit
     return f"{words.bounds(figure, unit=unit)} ({figure.level:.0%} interval, n = {figure.n})"
 
 

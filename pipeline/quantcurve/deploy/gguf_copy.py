@@ -75,7 +75,7 @@ def copy(source: Path, target: Path, added: Mapping[str, str], log: Path) -> Non
 
 
 def _raise_cause(target: Path) -> None:
-    """numpy does not tell why it could not write: writing more does."""
+    """Write more, which tells why: numpy does not."""
     with target.open("ab") as file:
         file.write(bytes(PROBE_BYTES))
 

@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from quantcurve.chat_template import ChatTemplate
 from quantcurve.deploy import gguf_copy, ollama
 from quantcurve.deploy.bundle import GGUF, Hashes, License, LlamaCppSettings
+from quantcurve.deploy.prompts import Prompts
 from quantcurve.deploy.source import Source
 from quantcurve.errors import RecipeError
 from quantcurve.records import LlamaCppEffective
@@ -55,7 +55,7 @@ def write(
     opened: LlamaCppSettings,
     hashes: Hashes,
     known: License,
-    template: ChatTemplate | None,
+    asking: Prompts,
     log: Path,
 ) -> None:
     """Write what a bundle for llama.cpp has of its own.
@@ -79,8 +79,8 @@ def write(
     gguf_copy.copy(source.path, draft / GGUF, added, log)
     _script(draft / LLAMA_SERVER, llama_server_command(opened), "llama.cpp's llama-server")
     _script(draft / LLAMA_CPP_PYTHON, SERVE, "llama-cpp-python's server")
-    bos, eos = (template.bos, template.eos) if template else ("", "")
-    (draft / MODELFILE).write_text(ollama.modelfile(opened, template, bos, eos, known.name or ""), encoding="utf-8")
+    text = ollama.modelfile(opened, asking.template, asking.bos, known.name or "")
+    (draft / MODELFILE).write_text(text, encoding="utf-8")
 
 
 def llama_server_command(opened: LlamaCppSettings) -> str:

@@ -60,10 +60,15 @@ CHATS: tuple[tuple[tuple[str, str], ...], ...] = (
 """That a form is proved on."""
 
 
-def form_of(template: ChatTemplate) -> ChatForm | None:
-    """The form of a template; None if it has none of this kind."""
+def form_of(template: ChatTemplate, bos: str) -> ChatForm | None:
+    """The form of a template; None if it has none of this kind.
+
+    Args:
+        template: of chats.
+        bos: text of the token that the vocabulary puts in front of every text; empty if it does not.
+    """
     try:
-        found = _form(template)
+        found = _form(template, bos)
         for form in _nicer(found):
             if all(form.compose(chat) == _render(template, chat) for chat in CHATS):
                 return form
@@ -72,18 +77,19 @@ def form_of(template: ChatTemplate) -> ChatForm | None:
     return None
 
 
-def modelfile(settings: LlamaCppSettings, template: ChatTemplate | None, bos: str, eos: str, license_text: str) -> str:
+def modelfile(settings: LlamaCppSettings, template: ChatTemplate | None, bos: str, license_text: str) -> str:
     """The text of a Modelfile.
 
     Args:
         settings: as measured.
         template: of chats, if there is one.
-        bos: text of the token that texts begin with, which Ollama writes itself.
-        eos: text of the token that ends answers.
+        bos: text of the token that the vocabulary puts in front of every text, which Ollama does too; empty if it does
+            not.
         license_text: name or text of the licence; empty if it is not known.
     """
-    form = form_of(template) if template else None
+    form = form_of(template, bos) if template else None
     written = _go(form, bos) if form else None
+    eos = template.eos if template else ""
     lines = [
         "# Written by quantcurve from what was measured; not verified: Ollama was not run.",
         f"#   ollama create {settings.alias.lower()} -f Modelfile",
@@ -135,7 +141,7 @@ def _render(template: ChatTemplate, chat: Sequence[tuple[str, str]], prompt: boo
     return template.render([{"role": role, "content": content} for role, content in chat], None, prompt)
 
 
-def _form(template: ChatTemplate) -> ChatForm:
+def _form(template: ChatTemplate, bos: str) -> ChatForm:
     """By what stands between the messages of four chats.
 
     Raises:
@@ -150,7 +156,7 @@ def _form(template: ChatTemplate) -> ChatForm:
     rule_head, rule_end, _ = _between(ruled, SYSTEM, FIRST)
     if not asking.startswith(plain) or not first_end.startswith(end):
         raise ValueError("no form of this kind")
-    bos = template.bos if head.startswith(template.bos) and rule_head.startswith(template.bos) else ""
+    bos = bos if head.startswith(bos) and rule_head.startswith(bos) else ""
     head, rule_head = head.removeprefix(bos), rule_head.removeprefix(bos)
     before_user = _common([text[::-1] for text in (head, turn, rule_end)])[::-1]
     opening = head[: len(head) - len(before_user)]

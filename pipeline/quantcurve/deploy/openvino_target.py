@@ -53,7 +53,7 @@ def not_verified(opened: OpenVinoSettings) -> tuple[str, ...]:
     device = opened.device
     return (
         f"{SERVER} and {GRAPH}: OpenVINO Model Server was not run",
-        f"other devices than {device}: `python chat.py --device NAME` takes one; what was measured holds on {device}",
+        f"other devices than {device}: chat.py takes one with --device; what was measured holds on {device} alone",
     )
 
 

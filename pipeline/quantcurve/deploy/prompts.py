@@ -36,8 +36,17 @@ class Prompt(NamedTuple):
     ids: Tokens
 
 
-def of_gguf(path: Path, context_tokens: int, log: Path) -> tuple[list[Prompt], ChatTemplate | None]:
-    """Prompts by a GGUF file's own vocabulary and template; the template too.
+class Prompts(NamedTuple):
+    """Prompts, and what they were written with."""
+
+    asked: list[Prompt]
+    template: ChatTemplate | None
+    bos: str = ""
+    """Text of the token that the vocabulary of a GGUF file puts in front of every text; empty if it does not."""
+
+
+def of_gguf(path: Path, context_tokens: int, log: Path) -> Prompts:
+    """Prompts by a GGUF file's own vocabulary and template.
 
     Raises:
         ModelFileError: the vocabulary cannot be loaded.
@@ -51,11 +60,12 @@ def of_gguf(path: Path, context_tokens: int, log: Path) -> tuple[list[Prompt], C
         texts = list(_texts(template))
         ids = child.call(llamacpp_files.tokenize, path, [text for *_, text in texts], True)
     once = [_once(found, facts.bos) for found in ids]
-    return _fitting(texts, once, context_tokens, template), template
+    bos = "" if facts.bos is None else facts.bos_text
+    return Prompts(_fitting(texts, once, context_tokens, template), template, bos)
 
 
-def of_folder(folder: Path, context_tokens: int) -> tuple[list[Prompt], ChatTemplate | None]:
-    """Prompts by the tokenizer and the template beside an IR; the template too.
+def of_folder(folder: Path, context_tokens: int) -> Prompts:
+    """Prompts by the tokenizer and the template beside an IR.
 
     Raises:
         ModelFileError: there is no tokenizer.
@@ -65,7 +75,7 @@ def of_folder(folder: Path, context_tokens: int) -> tuple[list[Prompt], ChatTemp
     template = side.template if side.template_source else None
     texts = list(_texts(template))
     ids = [np.array(side.encode(text), np.int32) for *_, text in texts]
-    return _fitting(texts, ids, context_tokens, template), template
+    return Prompts(_fitting(texts, ids, context_tokens, template), template)
 
 
 _Text = tuple[str, str, tuple[ChatMessage, ...], str]

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from quantcurve import hub
 from quantcurve.deploy import bundle
 from quantcurve.deploy.bundle import BundleFile
 from quantcurve.errors import BackendError, PrerequisiteError, QuantcurveError, RecipeError
+from quantcurve.store_files import hash_of
 
 TOKEN = "HF_TOKEN"
 HIDDEN = "$HF_TOKEN"
@@ -36,13 +38,9 @@ def plan(folder: Path, repository: str) -> Plan:
     Raises:
         RecipeError: there is no bundle, a file is not what the manifest says, or the repository's name is none.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repository)
-    except HFValidationError as error:
-        raise RecipeError(f"{repository}: {str(error).splitlines()[0]}; write OWNER/NAME") from error
+    name = hub.parse(repository)
+    if name is None or name.repository != repository:
+        raise RecipeError(f"{repository}: no name of a repository; write OWNER/NAME")
     manifest = bundle.read_manifest(folder)
     there = {file.name: file for file in bundle.listed(folder)}
     if broken := [file.name for file in manifest.files if there.get(file.name) != file]:
@@ -51,7 +49,7 @@ def plan(folder: Path, repository: str) -> Plan:
             "nothing was sent"
         )
     own = [
-        BundleFile(name=name, size_bytes=(folder / name).stat().st_size, sha256=bundle.hash_of(folder / name))
+        BundleFile(name=name, size_bytes=(folder / name).stat().st_size, sha256=hash_of(folder / name))
         for name in (bundle.MANIFEST, bundle.MANIFEST_HASH)
     ]
     return Plan(folder, repository, manifest.variant, (*manifest.files, *own))

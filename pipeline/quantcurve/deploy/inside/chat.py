@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=256)
     options = parser.parse_args()
     sys.dont_write_bytecode = True
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -I leaves it out
     folder = Path(__file__).resolve().parent
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     if options.device:

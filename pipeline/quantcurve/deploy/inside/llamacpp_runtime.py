@@ -86,8 +86,7 @@ class Model:
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         start = len(_log_lines)
-        self._llama = llama_cpp.Llama(**arguments(folder, settings), verbose=False)
-        llama_cpp.llama_log_set(_log, ctypes.c_void_p(0))  # Llama has set its own
+        self._llama: Any = llama_cpp.Llama(**arguments(folder, settings), verbose=False)
         self._log = "".join(_log_lines[start:])
         source = self._llama.metadata.get("tokenizer.chat_template")
         self._template = self._formatter(source) if source else None
@@ -126,7 +125,7 @@ class Model:
         chunks = self._llama.create_chat_completion(
             list(messages), temperature=0.0, repeat_penalty=1.0, max_tokens=max_tokens, stream=True
         )
-        parts = []
+        parts: list[str] = []
         for chunk in chunks:
             parts.append(chunk["choices"][0]["delta"].get("content") or "")
             write(parts[-1])

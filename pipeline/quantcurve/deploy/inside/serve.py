@@ -72,6 +72,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     sys.dont_write_bytecode = True
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -I leaves it out
     try:
         listening = free_port(options.host, options.port)
     except (OSError, OverflowError) as error:

@@ -5,8 +5,8 @@
 Needs Python and the target's runtime (llama-cpp-python or openvino-genai), nothing else. In this order: the SHA-256
 of every file; the settings; what the runtime says of itself with the model open; the ids of the prompts; and one token
 from every recorded prefix. Another token than the recorded one is let pass only where the two likeliest tokens were
-closer to each other than the noise that was measured, and not much more often than that noise does it. Exit codes: 0 verified, 1 not verified, 3 the runtime or the
-device is not here.
+closer to each other than the noise that was measured, and not much more often than that noise does it. Exit codes: 0
+verified, 1 not verified, 3 the runtime or the device is not here.
 """
 
 from __future__ import annotations
