@@ -198,6 +198,11 @@ def test_a_folder_with_something_else_in_it_is_left_alone(ran, tmp_path):
     with pytest.raises(RecipeError, match=r"not empty, and no bundle \(it has thesis.txt\)"):
         ran.deploy("Q8_0", tmp_path)
     assert names(tmp_path) == {"thesis.txt"}
+    (tmp_path / ".b.previous").mkdir()
+    with pytest.raises(RecipeError, match=r"\.b\.previous: no bundle, and stands where the one before is kept"):
+        ran.deploy("Q8_0", tmp_path / "b")
+    with pytest.raises(RecipeError, match=r"thesis\.txt: a file; give a folder"):
+        ran.deploy("Q8_0", tmp_path / "thesis.txt")
 
 
 def test_a_variant_that_is_not_there_or_not_in_the_store_any_more(ran, tmp_path):

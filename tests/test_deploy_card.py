@@ -7,7 +7,7 @@ from huggingface_hub import ModelCardData
 
 from factories import estimate
 from quantcurve.chat_template import ChatTemplate
-from quantcurve.deploy import ollama
+from quantcurve.deploy import gguf_copy, licence, ollama
 from quantcurve.deploy.bundle import Hashes, License, LlamaCppSettings, Manifest, NamedFigure, Noise
 from quantcurve.deploy.card import card
 from quantcurve.estimates import Missing
@@ -148,3 +148,10 @@ def test_the_beginning_of_text_is_left_to_ollama():
 def test_a_cache_that_ollama_has_not_is_told():
     text = ollama.modelfile(SETTINGS.model_copy(update={"k_type": "q8_0"}), None, "", "")
     assert "K in q8_0 and V in f16, which Ollama cannot do" in text and "no chat template" in text
+
+
+def test_the_licence_is_that_of_the_model_card_or_of_the_gguf_file(tmp_path, smollm2):
+    (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: own\nlicense_link: LICENSE\n---\n# Model\n")
+    assert licence.of_card(tmp_path) == License(name="other", title="own", link="LICENSE")
+    assert licence.of_card(tmp_path / "nothing") == License()
+    assert gguf_copy.license_fields(smollm2) == {"general.license": "apache-2.0"}

@@ -9,7 +9,9 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -37,18 +39,24 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(folder, tmp_path_factory):
+    with served(folder, tmp_path_factory.mktemp("log") / "log") as found:
+        yield found
+
+
+@contextmanager
+def served(folder: Path, log: Path):
+    """A client of a bundle's server, which runs where quantcurve cannot be imported."""
     import openai
 
     port = free_port()
-    log = (tmp_path_factory.mktemp("log") / "log").open("w")
-    server = subprocess.Popen(guarded(folder / "serve.py", "--port", str(port)), stdout=log, stderr=log)
-    try:
-        wait_for(server, port)
-        yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=60, max_retries=0)
-    finally:
-        server.terminate()
-        server.wait(20)
-        log.close()
+    with log.open("w") as sink:
+        server = subprocess.Popen(guarded(folder / "serve.py", "--port", str(port)), stdout=sink, stderr=sink)
+        try:
+            wait_for(server, port)
+            yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=60, max_retries=0)
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def free_port() -> int:

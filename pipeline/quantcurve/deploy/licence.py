@@ -19,7 +19,7 @@ def carried_over(source: Source, draft: Path) -> License:
     Raises:
         ModelFileError: the reference cannot be read.
     """
-    found = _of_card(source.original) if source.original else License()
+    found = of_card(source.original) if source.original else License()
     if found.name is None:
         path = source.path if source.path.is_file() else source.reference
         fields = gguf_copy.license_fields(path) if path else {}
@@ -32,7 +32,7 @@ def carried_over(source: Source, draft: Path) -> License:
     return found
 
 
-def _of_card(folder: Path) -> License:
+def of_card(folder: Path) -> License:
     """By the front matter of the README.md in a Hugging Face folder."""
     from huggingface_hub import ModelCard
 

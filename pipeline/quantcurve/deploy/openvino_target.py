@@ -22,6 +22,42 @@ INSIDE = {"verify.py": "verify.py", "chat.py": "chat.py", "openvino_runtime.py":
 PIPELINES: dict[AttentionBackend, str] = {"SDPA": "LM", "PA": "LM_CB"}
 """Kinds of pipelines of Model Server (src/llm/llm_calculator.proto), by the attention backend that they run."""
 
+GRAPH_TEXT = """\
+# Written by quantcurve from what was measured; not verified: Model Server was not run.
+input_stream: "HTTP_REQUEST_PAYLOAD:input"
+output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+
+node: {
+  name: "LLMExecutor"
+  calculator: "HttpLLMCalculator"
+  input_stream: "LOOPBACK:loopback"
+  input_stream: "HTTP_REQUEST_PAYLOAD:input"
+  input_side_packet: "LLM_NODE_RESOURCES:llm"
+  output_stream: "LOOPBACK:loopback"
+  output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+  input_stream_info: {
+    tag_index: "LOOPBACK:0",
+    back_edge: true
+  }
+  node_options: {
+    [type.googleapis.com / mediapipe.LLMCalculatorOptions]: {
+%(options)s
+    }
+  }
+  input_stream_handler {
+    input_stream_handler: "SyncSetInputStreamHandler",
+    options {
+      [mediapipe.SyncSetInputStreamHandlerOptions.ext] {
+        sync_set {
+          tag_index: "LOOPBACK:0"
+        }
+      }
+    }
+  }
+}
+"""
+"""With its options to be put in (docs/llm/quickstart.md of Model Server)."""
+
 
 def settings(source: Source, alias: str, context_tokens: int, chat_template: bool) -> OpenVinoSettings:
     """How the variant was run, as the device told it when it was measured.
@@ -95,37 +131,4 @@ def graph(opened: OpenVinoSettings) -> str:
         "plugin_config": f"'{json.dumps(config)}'",
     }
     told = "\n".join(f"      {name}: {value}" for name, value in options.items())
-    return f"""\
-# Written by quantcurve from what was measured; not verified: Model Server was not run.
-input_stream: "HTTP_REQUEST_PAYLOAD:input"
-output_stream: "HTTP_RESPONSE_PAYLOAD:output"
-
-node: {{
-  name: "LLMExecutor"
-  calculator: "HttpLLMCalculator"
-  input_stream: "LOOPBACK:loopback"
-  input_stream: "HTTP_REQUEST_PAYLOAD:input"
-  input_side_packet: "LLM_NODE_RESOURCES:llm"
-  output_stream: "LOOPBACK:loopback"
-  output_stream: "HTTP_RESPONSE_PAYLOAD:output"
-  input_stream_info: {{
-    tag_index: "LOOPBACK:0",
-    back_edge: true
-  }}
-  node_options: {{
-    [type.googleapis.com / mediapipe.LLMCalculatorOptions]: {{
-{told}
-    }}
-  }}
-  input_stream_handler {{
-    input_stream_handler: "SyncSetInputStreamHandler",
-    options {{
-      [mediapipe.SyncSetInputStreamHandlerOptions.ext] {{
-        sync_set {{
-          tag_index: "LOOPBACK:0"
-        }}
-      }}
-    }}
-  }}
-}}
-"""
+    return GRAPH_TEXT % {"options": told}

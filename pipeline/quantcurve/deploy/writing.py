@@ -52,6 +52,9 @@ def check_place(folder: Path) -> Path:
             f"{folder}: not empty, and no bundle (it has {', '.join(names[:3])}{' …' if names[3:] else ''}); give an "
             "empty folder, or one that is not there yet, with --to"
         )
+    kept = previous_of(folder)
+    if kept.exists() and not bundle.is_bundle(kept):
+        raise RecipeError(f"{kept}: no bundle, and stands where the one before is kept; move it, or give another --to")
     return folder
 
 
