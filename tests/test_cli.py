@@ -26,9 +26,11 @@ benchmark: {prompt_tokens: 16, decode_tokens: 4, repetitions: 3}
 """
 
 
-def quantcurve(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def quantcurve(
+    *arguments: str | Path, cwd: Path | None = None, limit_s: float = 120
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "quantcurve.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=limit_s)
 
 
 def test_help_answers_fast() -> None:

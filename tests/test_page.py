@@ -87,7 +87,7 @@ def test_a_failing_item_is_shown_beside_the_references_answer_with_the_first_dif
 def test_the_verdict_and_the_table_need_no_script() -> None:
     run = make_run(texts=TEXTS)
     found = parsed(run)
-    assert "Ship Q" in found.text
+    assert "Ship Q5_0." in found.text and "quantcurve deploy runs/0 Q5_0 --to deployed/Q5_0" in found.text
     assert all(variant.name in found.text for variant in run.variants)
     assert len([1 for t, a in found.tags if t == "th" and a.get("scope") == "row"]) > len(run.variants)
     assert "KL mean (nats) by text, worst first" in found.text

@@ -72,7 +72,7 @@ class ChatTemplate:
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = day.strftime
-        self.source, self._bos, self._eos = source, bos, eos
+        self.source, self.bos, self.eos = source, bos, eos
         try:
             self._template = environment.from_string(source)
         except (TemplateError, RecursionError) as error:
@@ -92,8 +92,8 @@ class ChatTemplate:
                 tools=None if tools is None else list(tools),
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
-                bos_token=self._bos,
-                eos_token=self._eos,
+                bos_token=self.bos,
+                eos_token=self.eos,
             )
         except Exception as error:  # a template is a program: it may raise anything
             raise TemplateRefusedError(_reason(error)) from error

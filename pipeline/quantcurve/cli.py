@@ -16,6 +16,7 @@ from quantcurve import interrupts
 from quantcurve.cli_cache import cache_app
 from quantcurve.cli_calib import calib_app
 from quantcurve.cli_compare import compare
+from quantcurve.cli_deploy import deploy, push, verify
 from quantcurve.cli_explain import explain
 from quantcurve.cli_pick import pick
 from quantcurve.cli_report import report
@@ -136,12 +137,13 @@ def plan(
 
 
 app.command()(report)
-
-
 app.command()(pick)
 app.command()(explain)
 app.command()(compare)
 app.command()(serve)
+app.command()(deploy)
+app.command()(verify)
+app.command()(push)
 
 
 @app.command()

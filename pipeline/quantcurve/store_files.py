@@ -170,10 +170,15 @@ def _checked(mark: str, content_hash: str) -> str:
     return f"{content_hash} {hashlib.sha256(f'{mark} {content_hash}'.encode()).hexdigest()[:16]}"
 
 
-def sweep(parent: Path) -> int:
-    """Remove what dead processes left in a folder of drafts; gives the bytes freed. What cannot be removed stays."""
+def sweep(parent: Path, drafts: str = "*") -> int:
+    """Remove what dead processes left in a folder; gives the bytes freed. What cannot be removed stays.
+
+    Args:
+        parent: the folder.
+        drafts: pattern of the names of drafts and their locks.
+    """
     freed = 0
-    for path in {p.with_name(p.name.removesuffix(".lock")) for p in parent.glob("*")}:
+    for path in {p.with_name(p.name.removesuffix(".lock")) for p in parent.glob(drafts)}:
         with contextlib.suppress(Timeout, OSError), FileLock(_lock_of(path), timeout=0):
             freed += size_of(path)
             if path.is_dir():

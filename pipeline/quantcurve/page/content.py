@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple
@@ -69,6 +70,8 @@ class Verdict(NamedTuple):
     name: str
     """Of the variant to ship; empty: none is."""
     headline: str
+    command: str
+    """That deploys it."""
     why: str
     runners_up: tuple[tuple[str, str], ...]
     """Name, and what it would cost."""
@@ -130,7 +133,7 @@ def content(run: RunResult, index: int, folder: str) -> RunContent:
         place=index,
         name=words.plain(run.name),
         folder=folder,
-        verdict=_verdict(run, found),
+        verdict=_verdict(run, found, folder),
         table=_trade_off(run, index),
         texts=tuple(_table(m) for measure in (KL, RATIO, TOP1) if (m := by_text(run, measure))),
         slices=tuple(map(_table, slice_matrices(run, FULL))),
@@ -148,7 +151,7 @@ def content(run: RunResult, index: int, folder: str) -> RunContent:
     )
 
 
-def _verdict(run: RunResult, found: Sequence[Section]) -> Verdict:
+def _verdict(run: RunResult, found: Sequence[Section], folder: str) -> Verdict:
     choice = pick(run, Limits())
     name = words.plain(choice.name or "")
     measured = [v for v in run.variants if v.status == "measured"]
@@ -163,6 +166,7 @@ def _verdict(run: RunResult, found: Sequence[Section]) -> Verdict:
     return Verdict(
         name=name,
         headline=headline,
+        command=shlex.join(["quantcurve", "deploy", folder, name, "--to", f"deployed/{name}"]) if name else "",
         why=words.plain(_sentence(why)),
         runners_up=tuple((words.plain(one.name), words.plain(one.sentence)) for one in choice.runners_up),
         tries=tuple(_try(one) for one in choice.mitigations[:MOST_MITIGATIONS]),

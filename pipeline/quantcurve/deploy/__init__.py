@@ -1,0 +1,1 @@
+"""Bundles that run without quantcurve, and are checked against what was measured."""
