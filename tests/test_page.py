@@ -17,6 +17,8 @@ from page_runs import EVIL, TEXTS, hostile, many, nothing_measured
 from quantcurve.errors import RecipeError
 from quantcurve.page.curve import AXES, curve
 from quantcurve.page.render import PageRun, page, save_page
+from quantcurve.pick import pick
+from quantcurve.pick_records import Limits
 from quantcurve.report import folder
 from quantcurve.report.exports import columns, save_table
 
@@ -87,7 +89,8 @@ def test_a_failing_item_is_shown_beside_the_references_answer_with_the_first_dif
 def test_the_verdict_and_the_table_need_no_script() -> None:
     run = make_run(texts=TEXTS)
     found = parsed(run)
-    assert "Ship Q5_0." in found.text and "quantcurve deploy runs/0 Q5_0 --to deployed/Q5_0" in found.text
+    name = pick(run, Limits()).name
+    assert f"Ship {name}." in found.text and f"quantcurve deploy runs/0 {name} --to deployed/{name}" in found.text
     assert all(variant.name in found.text for variant in run.variants)
     assert len([1 for t, a in found.tags if t == "th" and a.get("scope") == "row"]) > len(run.variants)
     assert "KL mean (nats) by text, worst first" in found.text
