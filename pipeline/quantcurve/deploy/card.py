@@ -120,7 +120,11 @@ def _start(manifest: Manifest) -> Iterator[str]:
             f"ollama create {manifest.settings.alias.lower()} -f Modelfile\n"
             'python chat.py "What is a harbour?"\n```'
         )
-        yield "The first needs `llama-cpp-python[server]`, the last `llama-cpp-python`. PORT chooses another port."
+        yield (
+            "The first needs `llama-cpp-python[server]`, the last `llama-cpp-python`. PORT chooses another port. "
+            "Servers draw tokens and punish repetition by defaults of their own: what was measured are answers with "
+            "temperature 0 and repeat_penalty 1."
+        )
     else:
         yield (
             '```\npython chat.py "What is a harbour?"\n'
