@@ -67,6 +67,8 @@ def test_the_policy_allows_the_pages_own_scripts_and_no_network() -> None:
     run = [text for attributes, text in found.scripts if "type" not in attributes]
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
     assert len(run) == 2 and all(f"'sha256-{one}'" in allowed[1] for one in hashes)
+    targets = {a["id"] for _, a in found.tags if "id" in a}
+    assert {str(a["href"])[1:] for t, a in found.tags if t == "a"} <= targets
     assert not [a for _, a in found.tags if "src" in a or a.get("href", "#")[:1] != "#"]  # type: ignore[index]
 
 
@@ -115,7 +117,7 @@ def test_several_runs_are_told_apart() -> None:
     assert len({p.id for p in found.points}) == 7
     assert found.points[3].tied_with == (found.points[4].id,), "ties stay inside a run"
     text = parsed(many(3, "one"), many(4, "two")).text
-    assert text.count("every variant, by size") == 2
+    assert text.count("the reference and every variant") == 2
 
 
 def test_figures_on_the_axes_are_the_records() -> None:

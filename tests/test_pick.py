@@ -108,7 +108,7 @@ def test_discarded_and_failed_are_never_taken() -> None:
 def test_the_engine_floor_is_never_taken() -> None:
     floor = Made(FLOOR, kl=1e-9, size_mib=60, decode_tokens_per_s=90.0, kl_half=0.0)
     choice = chosen([floor, GOOD])
-    assert choice.name == "good" and choice.why == "the only variant inside every limit"
+    assert choice.name == "good" and choice.why == "the only variant that is not ruled out"
     assert "no variant" in why(choice, FLOOR)
     assert chosen([floor, GOOD], max_kl=0).nearest_miss == "good"
 

@@ -88,6 +88,9 @@ def _amount(limit: QualityLimit, mean: float) -> float:
     return limit.amount * abs(mean) if limit.kind == "share" else limit.amount
 
 
+EASIER = "; give easier items"
+
+
 def note(pairs: Pairs) -> str:
     """Why a slice shows little, whatever its budget: items without a judgement, a reference at the floor; or empty."""
     skipped = Counter(s.judgement.skipped for pair in pairs for s in pair if s.judgement and s.judgement.skipped)
@@ -103,7 +106,11 @@ def floor(pairs: Pairs, before: Sequence[float], lines: Lines) -> str:
     """Why a slice cannot show that a budget is kept: the reference is so near to what guessing gives that losing all of
     the rest would not show."""
     shares = [1 / len(a.likelihoods) for a, _ in pairs if a.likelihoods]
-    return at_floor(before, float(np.mean(shares)) if len(shares) == len(pairs) else 0.0, lines)
+    found = at_floor(before, float(np.mean(shares)) if len(shares) == len(pairs) else 0.0, lines)
+    cut = sum(a.stop_reason == "limit" for a, _ in pairs)
+    if not found or 2 * cut <= len(pairs):
+        return found
+    return f"{found.removesuffix(EASIER)}; {cut} of its {len(pairs)} answers were cut off: raise max_tokens"
 
 
 def at_floor(before: Values, chance: float, lines: Lines) -> str:
@@ -120,4 +127,4 @@ def at_floor(before: Values, chance: float, lines: Lines) -> str:
         return ""
     guess = f"{100 * chance:.0f} % is chance" if chance else "none is right by chance"
     found = f"{100 * float(np.mean(before)):.1f} % right"
-    return f"the reference is at the floor: it has {found}, and {guess}; give easier items"
+    return f"the reference is at the floor: it has {found}, and {guess}{EASIER}"

@@ -51,7 +51,7 @@ def pick(run: RunResult, limits: Limits) -> Choice:
     rejected += [Rejection(name=c.name, why=why_lost(c, found)) for c in passing if c is not found.chosen]
     return Choice(
         name=found.chosen.name,
-        why=why(found, passing, following[0] if following else None),
+        why=why(found, passing, following[0] if following else None, limits),
         runners_up=following,
         rejected=_in_order(run, rejected),
         provenance=origin,

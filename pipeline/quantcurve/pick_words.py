@@ -13,21 +13,21 @@ from quantcurve.results import VariantResult
 from quantcurve.stages.frontier import speed_ratio
 
 
-def why(best: Best, passing: Sequence[Candidate], next_one: RunnerUp | None) -> str:
+def why(best: Best, passing: Sequence[Candidate], next_one: RunnerUp | None, limits: Limits) -> str:
     """Why one was taken; the first sentence tells if the next one cannot be told apart from it."""
     chosen, doubt = best.chosen, _doubt(best.chosen.variant)
     if next_one is None:
-        return f"the only variant inside every limit{doubt}"
-    parts = [f"{len(passing)} variants are inside every limit"]
+        return f"the only variant that is {_inside(limits)}{doubt}"
+    parts = [f"{len(passing)} variants are {_inside(limits)}"]
     if best.fastest is None:
         parts.append("decode speed was not measured")
     elif len(best.fast) == 1:
-        parts.append(f"{chosen.name} decodes fastest ({words.bounds(best.fastest.decode, unit='tokens/s')})")
+        parts.append(f"of these {chosen.name} decodes fastest ({words.bounds(best.fastest.decode, unit='tokens/s')})")
     else:
         others = words.listed([c.name for c in best.fast if c is not best.fastest])
-        parts.append(f"{best.fastest.name} decodes fastest, and {others} cannot be told apart from it")
+        parts.append(f"of these {best.fastest.name} decodes fastest, and {others} cannot be told apart from it")
     if len(best.fast) > 1:
-        parts.append(f"of these {best.least_kl.name} has the smallest mean KL divergence ({_kl(best.least_kl)})")
+        parts.append(f"among them {best.least_kl.name} has the smallest mean KL divergence ({_kl(best.least_kl)})")
     if len(best.tied) > 1:
         others = words.listed([c.name for c in best.tied if c is not best.least_kl])
         parts.append(f"{others} cannot be told apart from it in that; the smallest file is {chosen.name}'s")
@@ -57,6 +57,12 @@ def why_none(weighed: Sequence[Candidate], limits: Limits) -> str:
     if limits.target == "llama.cpp":
         return "no variant is for the target llama.cpp: the run measured no GGUF file"
     return f"no variant is for the target {limits.target}: the run measured no OpenVINO model on one"
+
+
+def _inside(limits: Limits) -> str:
+    if any(limit is not None for _, limit in limits):
+        return "inside every limit"
+    return "not ruled out"
 
 
 def _same(chosen: str, next_one: RunnerUp) -> str:

@@ -135,7 +135,8 @@ def _sentence(one: Judged, decision: Decision, further: int | None) -> str:
     budget, loss = one.budget, one.evidence.loss
     if isinstance(loss, Missing):
         return f"{budget.name}: undecided, since there is no figure: {loss.missing}"
-    measured = f"{budget.name}: {told(loss, budget.scale)}, {_wanted(budget)}"
+    against = " from the bound" if budget.part == "system" and budget.words[:1] in {"<", ">"} else ""
+    measured = f"{budget.name}: {told(loss, budget.scale)}{against}, {_wanted(budget)}"
     if decision != "undecided":
         return f"{measured}: {'kept' if decision == 'pass' else 'broken'}"
     if one.blocked:

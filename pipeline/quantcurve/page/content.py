@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from quantcurve.estimates import Estimate, Figure, Missing
 from quantcurve.page.curve import contract_word, point_id, worst_slice
@@ -13,22 +14,26 @@ from quantcurve.page.method import Settings, hashes, machine, settings, stages
 from quantcurve.page.tables import Cell, PageTable
 from quantcurve.pick import pick
 from quantcurve.pick_records import Limits, Mitigation
+from quantcurve.recipe_openvino import FLOOR
 from quantcurve.report import words
 from quantcurve.report.behaviour_tables import behaviour_matrices, confidence_matrices, reliability_matrices
 from quantcurve.report.by_text import KL, RATIO, TOP1, by_text
 from quantcurve.report.choice import MOST_MITIGATIONS
-from quantcurve.report.levels import levels
 from quantcurve.report.matrices import task_and_latency_matrices
 from quantcurve.report.matrix import Matrix, MatrixRow
 from quantcurve.report.notes import CONTRACT, Section, sections
 from quantcurve.report.perplexity_tasks import perplexity_matrix, perplexity_tasks
-from quantcurve.report.rows import COLUMNS, Row, legend, rows
+from quantcurve.report.rows import COLUMNS, Column, Row, legend, rows
 from quantcurve.report.slice_tables import FULL, slice_matrices
 from quantcurve.results import RunResult, VariantResult
 from quantcurve.scorecard_records import FailingItem
+from quantcurve.verdicts import Decision
 
 WIDE = 6
 """Columns above which a table by variant is turned, so that variants are its rows."""
+DECISIONS: tuple[Decision | Literal["not evaluated"], ...] = ("pass", "undecided", "fail", "not evaluated")
+AFTER = 3
+"""Columns that the worst slice stands behind."""
 BEFORE_TABLES = (CONTRACT,)
 """Sections that stand at the page's top."""
 
@@ -53,7 +58,6 @@ class TradeOff(NamedTuple):
     rows: tuple[TradeOffRow, ...]
     has_contract: bool
     legend: str
-    levels: str
 
 
 class Try(NamedTuple):
@@ -70,8 +74,12 @@ class Verdict(NamedTuple):
     name: str
     """Of the variant to ship; empty: none is."""
     headline: str
+    caveat: str
+    """What the reference is, where that favours variants."""
     command: str
     """That deploys it."""
+    counts: str
+    """Variants by the contract's verdict; empty where there is no contract."""
     why: str
     runners_up: tuple[tuple[str, str], ...]
     """Name, and what it would cost."""
@@ -166,6 +174,8 @@ def _verdict(run: RunResult, found: Sequence[Section], folder: str) -> Verdict:
     return Verdict(
         name=name,
         headline=headline,
+        caveat=words.plain(choice.provenance) if run.reference.provenance.kind == "dequantised" else "",
+        counts=_counts(run),
         command=shlex.join(["quantcurve", "deploy", folder, name, "--to", f"deployed/{name}"]) if name else "",
         why=words.plain(_sentence(why)),
         runners_up=tuple((words.plain(one.name), words.plain(one.sentence)) for one in choice.runners_up),
@@ -184,42 +194,61 @@ def _try(one: Mitigation) -> Try:
     )
 
 
+def _counts(run: RunResult) -> str:
+    found = Counter(v.scorecard.verdict.decision for v in run.variants if v.scorecard)
+    told = [f"{count} {decision}" for decision in DECISIONS if (count := found[decision])]
+    return f"By the contract: {', '.join(told)}." if told else ""
+
+
 def _sentence(text: str) -> str:
     text = f"{text[:1].upper()}{text[1:]}" if text[:1].islower() and not text.startswith("llama") else text
     return text if text.endswith(".") else f"{text}."
 
 
 def _trade_off(run: RunResult, index: int) -> TradeOff:
-    shown = [c for c in COLUMNS if any(c.compact(row) != "-" for row in rows(run))]
+    """The columns that a terminal shows first stand first, and behind the third of them the worst slice."""
+    filled = [c for c in COLUMNS if any(c.compact(row) != "-" for row in rows(run))]
+    shown = sorted(filled, key=lambda column: column.rank)
     by_name = {words.plain(v.name): v for v in run.variants}
     names = [words.plain(v.name) for v in run.variants]
     slices = any(v.scorecard and v.scorecard.slices for v in run.variants)
     made = []
     for row in rows(run):
         variant = by_name.get(row.name) if row.verdict != "reference" else None
-        cells = [_cell(c.cell(row), c.scale) for c in shown]
+        cells = [_column(c, row) for c in shown]
         if slices:
-            cells.insert(1, _cell(worst_slice(variant.scorecard if variant else None), 1.0))
+            cells.insert(AFTER, _bounds(worst_slice(variant.scorecard if variant else None)))
         made.append(_row(row, variant, names, index, tuple(cells)))
     titles = [c.full_title for c in shown]
     if slices:
-        titles.insert(1, "worst slice (points lost)")
+        titles.insert(AFTER, "worst slice (points lost)")
     contract = any(v.scorecard for v in run.variants)
-    return TradeOff(tuple(titles), tuple(made), contract, legend(run), levels(run))
+    return TradeOff(tuple(titles), tuple(made), contract, legend(run))
 
 
 def _row(
     row: Row, variant: VariantResult | None, names: Sequence[str], index: int, cells: tuple[Cell, ...]
 ) -> TradeOffRow:
     return TradeOffRow(
-        id=point_id(index, row.name, names) if variant else "",
-        lane=variant.engine if variant else "",
+        id=point_id(index, row.name, names) if variant and variant.name != FLOOR else "",
+        lane="" if variant is None else variant.engine if variant.name != FLOOR else "engine floor",
         name=row.name,
         marks=row.marks,
         screen=row.verdict,
         contract=contract_word(variant.scorecard) if variant else "",
         cells=cells,
     )
+
+
+def _column(column: Column, row: Row) -> Cell:
+    """With its bounds where the terminal has the interval too."""
+    cell = column.cell(row)
+    if isinstance(cell, Estimate) and row.name == FLOOR:
+        return Cell(f"{cell.value * column.scale:.3g}", cell.value * column.scale)
+    if isinstance(cell, Estimate):
+        told = words.bounds if column.with_interval else words.alone
+        return Cell(told(cell, column.scale), cell.value * column.scale)
+    return _cell(cell)
 
 
 def _cell(cell: Figure | str, scale: float = 1.0) -> Cell:

@@ -108,8 +108,9 @@ def contract_word(card: Scorecard | None) -> str:
 
 
 def worst_slice(card: Scorecard | None) -> Figure:
-    """The slice that loses most, in points."""
-    losses = [loss for one in (card.slices if card else ()) if isinstance(loss := lost_points(one), Estimate)]
+    """The slice that loses most, in points, of those that can show a loss."""
+    slices = [one for one in (card.slices if card else ()) if not one.note]
+    losses = [loss for one in slices if isinstance(loss := lost_points(one), Estimate)]
     return max(losses, key=lambda one: one.value, default=NO_FIGURE)
 
 
@@ -241,6 +242,8 @@ def _system_line(run: RunResult, name: str, wanted: str) -> tuple[int, float] | 
 
 
 def _quality_line(name: str, wanted: str) -> tuple[int, float] | None:
+    if name != "every slice":
+        return None
     limit = Contract.model_validate({"quality": {name: wanted}}).quality[name]
     at = next(i for i, axis in enumerate(AXES) if axis.key == "worst_slice")
     return (at, 100 * limit.amount) if limit.kind == "points" else None

@@ -33,6 +33,7 @@
     };
     const rank = (value) => (value === null ? 2 : typeof value === "string" ? 1 : 0);
     const order = (a, b) => {
+      if (Boolean(a.id) !== Boolean(b.id)) return a.id ? -1 : 1; // the reference and the engine floor are no variants
       const [x, y] = [key(a), key(b)];
       if (rank(x) !== rank(y)) return rank(x) - rank(y);
       const less = typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y;
@@ -51,7 +52,7 @@
       if (scroll) row.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
     if (view) view.signal("lit", id).runAsync();
-    document.getElementById("lit").textContent = id ? detail(byId.get(id)) : "";
+    document.getElementById("lit").textContent = detail(byId.get(id));
   }
 
   // A variant in one sentence: verdicts, figures, and what it cannot be told apart from.
@@ -89,11 +90,19 @@
   // --- Constraints ---------------------------------------------------------------------------------------------
   function limit(input) {
     const axis = data.axes[Number(input.dataset.axis)];
-    const found = /^\s*([0-9]*[.,]?[0-9]+(?:e-?\d+)?)\s*([a-z]*)\s*$/i.exec(input.value);
-    const factor = found && (axis.unit === "MiB" ? MIB[found[2].toUpperCase()] : found[2] === "" ? 1 : undefined);
-    const wrong = input.value.trim() !== "" && factor === undefined;
-    input.setAttribute("aria-invalid", String(wrong || (found === null && input.value.trim() !== "")));
-    return found && factor !== undefined ? Number(found[1].replace(",", ".")) * factor : null;
+    const text = input.value.trim();
+    const found = /^(-?\d*[.,]?\d+(?:e-?\d+)?)\s*(.*)$/i.exec(text);
+    const unit = found ? found[2].trim().toUpperCase() : "";
+    const factor = axis.unit === "MiB" ? MIB[unit] : unit === "" || unit === axis.unit.toUpperCase() ? 1 : undefined;
+    const known = found !== null && factor !== undefined;
+    input.setAttribute("aria-invalid", String(text !== "" && !known));
+    return known ? Number(found[1].replace(",", ".")) * factor : null;
+  }
+
+  function unread() {
+    const wrong = [...controls.querySelectorAll("[name=limit][aria-invalid=true]")];
+    const told = wrong.map((input) => `${data.axes[Number(input.dataset.axis)].title}: "${input.value}"`);
+    return told.length ? ` Not read, so no constraint: ${told.join(", ")}.` : "";
   }
 
   function inside(point, limits) {
@@ -113,36 +122,41 @@
     return data.points.filter((p) => lanes.includes(p.lane) && runs.includes(p.run) && inside(p, limits));
   }
 
-  function number(value) {
-    return Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3, useGrouping: value >= 10000 });
-  }
-
   function told(point, i) {
     const [value, low, high] = point.spans[i];
     const unit = data.axes[i].unit && ` ${data.axes[i].unit}`;
-    return low === high ? `${number(value)}${unit}` : `${number(value)}${unit} [${number(low)}, ${number(high)}]`;
+    const half = Math.max(high - value, value - low);
+    const finest = half > 0 ? half / 10 : Math.abs(value) / 1000;
+    const decimals = Math.min(12, Math.max(0, -Math.floor(Math.log10(finest || 1)) - 1));
+    const [x, a, b] = [value, low, high].map((one) => one.toFixed(decimals));
+    return half > 0 ? `${x}${unit} [${a}, ${b}]` : `${x}${unit}`;
   }
 
   function named(point) {
     return data.runs.length > 1 ? `${point.name} of ${data.runs[point.run].name}` : point.name;
   }
 
-  function answer(some, y) {
-    const counted = `${some.length} of ${data.points.length} variants shown.`;
-    const known = some.filter((p) => p.spans[y] && p.contract !== "fail" && p.screen !== "discard");
-    if (known.length === 0) return `${counted} None of them has a figure and is kept by screen and contract.`;
+  function answer(some, x, y) {
+    const counted = `${some.length} of ${data.points.length} variants are inside.`;
+    const drawn = some.filter((p) => p.spans[x] && p.spans[y]).length;
+    const lack = drawn < some.length ? ` ${drawn} have both figures and are drawn.` : "";
+    const out = some.filter((p) => p.contract === "fail" || p.screen === "discard");
+    const known = some.filter((p) => p.spans[y] && !out.includes(p));
+    const apart = out.length ? ` (${out.length} that screen or contract rule out left aside)` : "";
+    if (known.length === 0) return `${counted}${lack} None is left to choose${apart}.`;
     known.sort((a, b) => a.spans[y][0] - b.spans[y][0]);
     const [best, next] = known;
-    const first = `${counted} Least ${data.axes[y].title}: ${named(best)}, ${told(best, y)}.`;
-    if (!next) return first;
-    const then = `Next: ${named(next)}, ${told(next, y)}.`;
+    const first = `${counted}${lack} Least ${data.axes[y].title}${apart}: ${named(best)}, ${told(best, y)}.`;
+    return next ? `${first} Next: ${named(next)}, ${told(next, y)}. ${compared(best, next, y)}` : first;
+  }
+
+  function compared(best, next, y) {
     if (data.axes[y].key === "kl_mean" && best.run === next.run) {
-      const tied = best.tied_with.includes(next.id);
-      const paired = "paired on the same windows of text";
-      return `${first} ${then} ${tied ? `The two cannot be told apart, ${paired}.` : `${best.name} is really closer to the reference: the difference, ${paired}, excludes zero.`}`;
+      if (best.tied_with.includes(next.id)) return "The two cannot be told apart, paired on the same windows of text.";
+      return `${best.name} is really closer to the reference: the difference, paired on the same windows of text, excludes zero.`;
     }
     const apart = best.spans[y][2] < next.spans[y][1];
-    return `${first} ${then} Their intervals ${apart ? "do not overlap" : "overlap: the two cannot be told apart by this"}.`;
+    return `Their intervals ${apart ? "do not overlap" : "overlap: the two cannot be told apart by this"}.`;
   }
 
   // --- Curve ---------------------------------------------------------------------------------------------------
@@ -178,7 +192,7 @@
         screen: p.screen, weight: (p.on_front ? 2 : 0) + (p.screen === "keep" ? 1 : 0), description: described(p, x, y),
         label: p.name.length > LABEL ? `${p.name.slice(0, LABEL - 1)}…` : p.name,
         x: p.spans[x][0], xLow: p.spans[x][1], xHigh: p.spans[x][2],
-        y: p.spans[y][0], yLow: log ? Math.max(p.spans[y][1], p.spans[y][0] / 3) : p.spans[y][1], yHigh: p.spans[y][2],
+        y: p.spans[y][0], yLow: p.spans[y][1], yHigh: p.spans[y][2],
       }));
   }
 
@@ -216,7 +230,7 @@
   function drawing(x, y, all) {
     const made = structuredClone(spec);
     const log = data.axes[y].log && all.length > 0 && Math.max(...all.map((p) => p.y)) > 10 * Math.min(...all.map((p) => p.y));
-    const values = (keys) => all.flatMap((p) => keys.map((key) => p[key]));
+    const values = (keys) => all.flatMap((p) => keys.map((key) => p[key])).filter((value) => !log || value > 0);
     made.width = Math.max(160, chart.clientWidth - made.padding.left - made.padding.right);
     made.height = chart.clientWidth < 500 ? 320 : 400;
     domains = { x: domain(x, values(["x", "xLow", "xHigh"]), false), y: domain(y, values(["y", "yLow", "yHigh"]), log) };
@@ -252,7 +266,7 @@
       old?.finalize();
       if (own !== drawings) return;
       view = found.view;
-      view.addEventListener("click", (_, item) => item?.datum?.id && light(item.datum.id, true));
+      view.addEventListener("click", (_, item) => item?.datum?.id && light(item.datum.id, false));
       view.addEventListener("mouseover", (_, item) => item?.datum?.id && light(item.datum.id, false));
     }
     await refill(x, y);
@@ -262,13 +276,14 @@
     const some = shown();
     const kept = new Set(some.map((p) => p.id));
     for (const id of byId.keys()) document.getElementById(id).hidden = !kept.has(id);
-    document.getElementById("answer").textContent = answer(some, y);
+    document.getElementById("answer").textContent = answer(some, x, y) + unread();
     if (!view) return;
     const points = marks(some, x, y);
     const lines = data.runs.flatMap((_, run) => {
       const line = front(points.filter((p) => byId.get(p.id).run === run), x).map((p) => ({ x: p.x, y: p.y, defined: true }));
       return line.length ? [...line, { ...line.at(-1), defined: false }] : [];
     });
+    for (const p of points) p.yLow = Math.max(p.yLow, domains.y[0]);
     view.data("points", points).data("front", lines).data("rules", rules(some, x, y)).signal("lit", lit);
     await view.runAsync();
     for (const [i, mark] of fromLeft().entries()) {
