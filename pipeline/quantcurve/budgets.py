@@ -110,7 +110,8 @@ def floor(pairs: Pairs, before: Sequence[float], lines: Lines) -> str:
     cut = sum(a.stop_reason == "limit" for a, _ in pairs)
     if not found or 2 * cut <= len(pairs):
         return found
-    return f"{found.removesuffix(EASIER)}; {cut} of its {len(pairs)} answers were cut off: raise max_tokens or give easier items"
+    answers = f"{cut} of its {len(pairs)} answers were cut off"
+    return f"{found.removesuffix(EASIER)}; {answers}: raise max_tokens or give easier items"
 
 
 def at_floor(before: Values, chance: float, lines: Lines) -> str:
