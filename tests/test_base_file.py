@@ -198,6 +198,7 @@ def test_perplexities_are_those_that_llama_perplexity_printed(smollm2_variants, 
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.public_data
 def test_perplexity_of_wikitext_is_that_of_llama_perplexity(smollm2_variants, tmp_path):
     """8 windows of 512 of WikiText-2's test text; llama-perplexity --chunks 8 printed these."""

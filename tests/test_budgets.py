@@ -16,7 +16,7 @@ from quantcurve.metrics.evidence import ALPHA, Evidence, over_all_looks
 from quantcurve.recipe_contract import Contract
 from quantcurve.records import SpeedSamples
 from quantcurve.verdicts import Judged, verdicts
-from slice_samples import Pairs, choice, followed, generated
+from slice_samples import Pairs, answer, choice, followed, generated
 
 
 def contract(**parts: Any) -> Contract:
@@ -91,6 +91,9 @@ def test_what_limits_a_slice_is_noted_without_a_budget() -> None:
         note(none)
         == "the reference is at the floor: it has 0.0 % right, and none is right by chance; give easier items"
     )
+    cut = [answer(8).model_copy(update={"stop_reason": "limit"}) for _ in range(40)]
+    long = [(generated(i, right=False, answer=a), generated(i, right=False, answer=a)) for i, a in enumerate(cut)]
+    assert note(long).endswith("; 40 of its 40 answers were cut off: raise max_tokens or give easier items")
     guessed = [(choice(i, (-1.0, -2.0), right=i % 2), choice(i, (-1.0, -2.0), right=i % 2)) for i in range(40)]
     assert note(guessed) == "the reference is at the floor: it has 50.0 % right, and 50 % is chance; give easier items"
     skipped = [(generated(i, skipped="no sandbox" if i < 3 else ""), generated(i)) for i in range(40)]

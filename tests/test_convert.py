@@ -156,6 +156,7 @@ def tools(tmp_path_factory):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "precision", "written"),
     [("bfloat16", "auto", "BF16"), ("float16", "auto", "F16"), ("float32", "auto", "F16"), ("float32", "f32", "F32")],

@@ -20,7 +20,7 @@ from quantcurve.scorecard_records import Scorecard
 from quantcurve.verdicts import VariantVerdict
 from test_cli import quantcurve
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 FILES = {
     *("model.gguf", "manifest.json", "manifest.sha256", "settings.json", "replays.json", "README.md", "Modelfile"),
     *("verify.py", "runtime.py", "chat.py", "serve.py", "start-llama-server.sh", "start-llama-cpp-python.sh"),

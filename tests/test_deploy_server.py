@@ -19,6 +19,7 @@ from deploying import guarded, names, run_tiny, without_quantcurve
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not all(map(find_spec, ("openai", "uvicorn", "fastapi", "sse_starlette", "starlette_context"))),
         reason="the server: pip install 'llama-cpp-python[server]' openai",

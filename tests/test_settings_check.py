@@ -23,7 +23,7 @@ from quantcurve.stages.scoring import Model
 from quantcurve.stages.settings_check import OPENVINO_TOKENIZER, mismatch, template_of_ir
 from tiny import write_tiny_llama
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 SYSTEM = "{% if m.role == 'system' %}<|start|>system: {{ m.content }}\n{% else %}"
 TEMPLATE = "{% for m in messages %}" + SYSTEM + "{{ m.role }}: {{ m.content }}\n{% endif %}{% endfor %}{{ 'bot: ' }}"
 LOST = TEMPLATE.replace("<|start|>system: {{ m.content }}\n", "")
