@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from quantcurve.errors import BackendError, PrerequisiteError
+from quantcurve.errors import BackendError, PrerequisiteError, RecipeError
 
 Made = TypeVar("Made")
 
@@ -43,6 +43,39 @@ def named(
     if error.errno in REFUSED and at and inside:
         return PrerequisiteError(f"{folder}: cannot be written ({error.strerror})", fix or ELSEWHERE)
     return None
+
+
+@contextlib.contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A draft beside a file, to be written inside the block; the file appears whole at its end, or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written(path: Path, what: str, fix: str) -> Iterator[Path]:
+    """The same for a file that the user named.
+
+    Args:
+        path: of the file.
+        what: it is, for a message.
+        fix: of a full disk.
+
+    Raises:
+        RecipeError: it cannot be written.
+        PrerequisiteError: the disk is full.
+    """
+    try:
+        with drafted(path) as draft:
+            yield draft
+    except OSError as error:
+        if error.errno in FULL and (full := named(error, path.parent, fix)):
+            raise full from error
+        raise RecipeError(f"{path}: {what} cannot be written ({error.strerror}); give another file") from error
 
 
 @contextlib.contextmanager

@@ -171,6 +171,12 @@ class Manifest(Frozen):
     """All but the manifest, and the file with its hash."""
 
 
+def changed(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the manifest's files that are missing or not as it says."""
+    there = {file.name: file for file in listed(folder)}
+    return [file.name for file in manifest.files if there.get(file.name) != file]
+
+
 def listed(folder: Path) -> tuple[BundleFile, ...]:
     """All files of a folder, as a manifest has them."""
     paths = sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())

@@ -42,8 +42,7 @@ def plan(folder: Path, repository: str) -> Plan:
     if name is None or name.repository != repository:
         raise RecipeError(f"{repository}: no name of a repository; write OWNER/NAME")
     manifest = bundle.read_manifest(folder)
-    there = {file.name: file for file in bundle.listed(folder)}
-    if broken := [file.name for file in manifest.files if there.get(file.name) != file]:
+    if broken := bundle.changed(folder, manifest):
         raise RecipeError(
             f"{folder}: not as it was written ({', '.join(broken[:3])}); `quantcurve verify {folder}` says more; "
             "nothing was sent"

@@ -116,8 +116,7 @@ def rollback(folder: Path) -> bundle.Manifest:
     if not bundle.is_bundle(kept):
         raise RecipeError(f"{folder}: no bundle stood there before ({kept} is not there); nothing was changed")
     manifest = bundle.read_manifest(kept)
-    there = {file.name: file for file in bundle.listed(kept)}
-    if broken := [file.name for file in manifest.files if there.get(file.name) != file]:
+    if broken := bundle.changed(kept, manifest):
         raise RecipeError(
             f"{kept}: the bundle that stood there before is damaged ({', '.join(broken)}); nothing was changed; deploy "
             "the variant again"

@@ -117,7 +117,7 @@ class RunContent(NamedTuple):
     behaviour: tuple[PageTable, ...]
     reliability: tuple[PageTable, ...]
     perplexity: PageTable | None
-    speeds: tuple[PageTable, ...]
+    tasks_and_latency: tuple[PageTable, ...]
     failing: tuple[Lost, ...]
     sections: tuple[Section, ...]
     machine: tuple[tuple[str, str], ...]
@@ -148,7 +148,7 @@ def content(run: RunResult, index: int, folder: str) -> RunContent:
         behaviour=tuple(map(_table, (*behaviour_matrices(run), *confidence_matrices(run)))),
         reliability=tuple(map(_table, reliability_matrices(run))),
         perplexity=_table(perplexity_matrix(compared)) if compared else None,
-        speeds=tuple(map(_table, task_and_latency_matrices(run))),
+        tasks_and_latency=tuple(map(_table, task_and_latency_matrices(run))),
         failing=tuple(_lost(v, item) for v in run.variants if v.scorecard for item in v.scorecard.failing),
         sections=tuple(s for s in found if s.heading not in BEFORE_TABLES),
         machine=tuple(machine(run)),
@@ -207,13 +207,14 @@ def _sentence(text: str) -> str:
 
 def _trade_off(run: RunResult, index: int) -> TradeOff:
     """The columns that a terminal shows first stand first, and behind the third of them the worst slice."""
-    filled = [c for c in COLUMNS if any(c.compact(row) != "-" for row in rows(run))]
+    every = rows(run)
+    filled = [c for c in COLUMNS if any(c.compact(row) != "-" for row in every)]
     shown = sorted(filled, key=lambda column: column.rank)
     by_name = {words.plain(v.name): v for v in run.variants}
     names = [words.plain(v.name) for v in run.variants]
     slices = any(v.scorecard and v.scorecard.slices for v in run.variants)
     made = []
-    for row in rows(run):
+    for row in every:
         variant = by_name.get(row.name) if row.verdict != "reference" else None
         cells = [_column(c, row) for c in shown]
         if slices:

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from quantcurve.estimates import Estimate, Figure
-from quantcurve.latency_records import VariantLatency
 from quantcurve.metrics.transforms import scaled
 from quantcurve.recipe_contract import Contract
 from quantcurve.recipe_openvino import FLOOR
 from quantcurve.records import Frozen
 from quantcurve.report import words
+from quantcurve.report.model_figures import Model, benchmark_app, exact, of_divergence, of_speed
 from quantcurve.report.rows import NO_FIGURE, judged, kl_mean
 from quantcurve.report.slice_tables import lost_points
-from quantcurve.results import Divergence, ReferenceResult, RunResult, Speed, VariantResult
+from quantcurve.results import RunResult, VariantResult
 from quantcurve.scorecard_records import Scorecard
 
 Better = Literal["higher", "lower"]
@@ -84,7 +84,7 @@ class _Source(NamedTuple):
     """An axis, and where its figures are from."""
 
     axis: PageAxis
-    of: Callable[[VariantResult | ReferenceResult], Figure]
+    of: Callable[[Model], Figure]
 
 
 def curve(runs: Sequence[RunResult]) -> Curve:
@@ -143,7 +143,7 @@ def _points(i: int, run: RunResult) -> Iterator[Point]:
         )
 
 
-def _spans(model: VariantResult | ReferenceResult) -> tuple[Span | None, ...]:
+def _spans(model: Model) -> tuple[Span | None, ...]:
     return tuple(_span(source.of(model)) for source in _SOURCES)
 
 
@@ -151,63 +151,43 @@ def _span(figure: Figure) -> Span | None:
     return (figure.value, figure.low, figure.high) if isinstance(figure, Estimate) else None
 
 
-def _exact(value: float, unit: str) -> Estimate:
-    return Estimate(value=value, low=value, high=value, n=1, unit=unit, method="exact")
+def _size(model: Model) -> Figure:
+    return exact(model.file.size_bytes / words.MIB, "MiB") if model.file else NO_FIGURE
 
 
-def _speed(pick: Callable[[Speed], Figure]) -> Callable[[VariantResult | ReferenceResult], Figure]:
-    return lambda model: pick(model.speed) if isinstance(model.speed, Speed) else model.speed
-
-
-def _divergence(pick: Callable[[Divergence], Figure]) -> Callable[[VariantResult | ReferenceResult], Figure]:
-    return lambda model: pick(model.overall.divergence) if model.overall and model.overall.divergence else NO_FIGURE
-
-
-def _size(model: VariantResult | ReferenceResult) -> Figure:
-    return _exact(model.file.size_bytes / words.MIB, "MiB") if model.file else NO_FIGURE
-
-
-def _benchmark_app(model: VariantResult | ReferenceResult) -> Figure:
-    """At the middle one of its contexts, as in the table."""
-    found = model.latency if isinstance(model, VariantResult) else None
-    if not isinstance(found, VariantLatency):
-        return NO_FIGURE
-    return found.contexts[len(found.contexts) // 2].decode_ms_per_token
-
-
-def _worst_slice(model: VariantResult | ReferenceResult) -> Figure:
+def _worst_slice(model: Model) -> Figure:
     return worst_slice(model.scorecard) if isinstance(model, VariantResult) else NO_FIGURE
 
 
 _SOURCES = (
     _Source(
         PageAxis(key="decode_tokens_per_s", title="decode speed", unit="tokens/s", better="higher", side="x"),
-        _speed(lambda s: s.decode_tokens_per_s),
+        of_speed(lambda s: s.decode_tokens_per_s),
     ),
     _Source(
         PageAxis(key="benchmark_app", title="latency by benchmark_app", unit="ms/token", better="lower", side="x"),
-        _benchmark_app,
+        benchmark_app,
     ),
     _Source(
         PageAxis(key="latency_p95", title="latency of a decoded token, p95", unit="ms", better="lower", side="x"),
-        _speed(lambda s: scaled(s.decode_latency_p95_s, 1000, "ms")),
+        of_speed(lambda s: scaled(s.decode_latency_p95_s, 1000, "ms")),
     ),
     _Source(
         PageAxis(key="time_to_first_token", title="time to first token", unit="ms", better="lower", side="x"),
-        _speed(lambda s: scaled(s.time_to_first_token_s, 1000, "ms")),
+        of_speed(lambda s: scaled(s.time_to_first_token_s, 1000, "ms")),
     ),
     _Source(PageAxis(key="size", title="file size", unit="MiB", better="lower", side="x"), _size),
     _Source(
         PageAxis(key="peak_memory", title="peak memory", unit="MiB", better="lower", side="x"),
-        _speed(lambda s: _exact(s.peak_memory_bytes / words.MIB, "MiB")),
+        of_speed(lambda s: exact(s.peak_memory_bytes / words.MIB, "MiB")),
     ),
     _Source(
         PageAxis(key="kl_mean", title="mean KL divergence", unit="nats/token", better="lower", side="y", log=True),
-        _divergence(lambda d: d.kl_mean),
+        of_divergence(lambda d: d.kl_mean),
     ),
     _Source(
         PageAxis(key="perplexity_ratio", title="perplexity ratio", unit="", better="lower", side="y"),
-        _divergence(lambda d: d.perplexity_ratio),
+        of_divergence(lambda d: d.perplexity_ratio),
     ),
     _Source(
         PageAxis(key="worst_slice", title="loss on the worst slice", unit="points", better="lower", side="y"),

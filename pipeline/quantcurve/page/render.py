@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from quantcurve import disk
-from quantcurve.errors import RecipeError
 from quantcurve.page.content import content
 from quantcurve.page.curve import Curve, curve
 from quantcurve.results import RunResult
@@ -34,17 +32,9 @@ def save_page(runs: Sequence[PageRun], file: Path) -> None:
         RecipeError: the file cannot be written.
         PrerequisiteError: its disk is full.
     """
-    text, draft = page(runs), file.with_name(f".{file.name}.{os.getpid()}")
-    with disk.errors_named(file.parent, FIX):
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(file)
-        except OSError as error:
-            if error.errno in disk.FULL:
-                raise
-            raise RecipeError(f"{file}: the page cannot be written ({error.strerror}); give another --out") from error
-        finally:
-            draft.unlink(missing_ok=True)
+    text = page(runs)
+    with disk.written(file, "the page", FIX) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def page(runs: Sequence[PageRun]) -> str:

@@ -4,7 +4,6 @@ interval."""
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -12,16 +11,15 @@ from typing import IO, NamedTuple
 from quantcurve import disk
 from quantcurve.errors import PrerequisiteError, RecipeError
 from quantcurve.estimates import Estimate, Figure
-from quantcurve.latency_records import VariantLatency
 from quantcurve.metrics.transforms import scaled
+from quantcurve.report.model_figures import Model, benchmark_app, exact, of_divergence, of_speed
 from quantcurve.report.rows import NO_FIGURE, judged
 from quantcurve.report.slice_tables import lost_points
-from quantcurve.results import Divergence, ReferenceResult, RunResult, Speed, VariantResult
+from quantcurve.results import RunResult, VariantResult
 
 FORMATS = (".csv", ".parquet")
 FIX = "free some space there, or give another file"
 Value = str | float | int | bool | None
-Model = ReferenceResult | VariantResult
 
 
 class _Exported(NamedTuple):
@@ -45,18 +43,8 @@ def save_table(run: RunResult, path: Path) -> None:
     models: tuple[Model, ...] = (run.reference, *run.variants)
     names, rows = columns(run), [tuple(cells(run, model)) for model in models]
     write = _csv if suffix == ".csv" else _parquet
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with disk.errors_named(path.parent, FIX):
-        try:
-            with draft.open("wb") as sink:
-                write(names, rows, sink)
-            draft.replace(path)
-        except OSError as error:
-            if error.errno in disk.FULL:
-                raise
-            raise RecipeError(f"{path}: the table cannot be written ({error.strerror})") from error
-        finally:
-            draft.unlink(missing_ok=True)
+    with disk.written(path, "the table", FIX) as draft, draft.open("wb") as sink:
+        write(names, rows, sink)
 
 
 def columns(run: RunResult) -> list[str]:
@@ -93,26 +81,6 @@ def _exported(run: RunResult) -> list[_Exported]:
     ]
 
 
-def _divergence(pick: Callable[[Divergence], Figure]) -> Callable[[Model], Figure]:
-    return lambda model: pick(model.overall.divergence) if model.overall and model.overall.divergence else NO_FIGURE
-
-
-def _speed(pick: Callable[[Speed], Figure]) -> Callable[[Model], Figure]:
-    return lambda model: pick(model.speed) if isinstance(model.speed, Speed) else NO_FIGURE
-
-
-def _memory(speed: Speed) -> Figure:
-    value = float(speed.peak_memory_bytes)
-    return Estimate(value=value, low=value, high=value, n=1, unit="bytes", method="exact")
-
-
-def _latency(model: Model) -> Figure:
-    found = model.latency if isinstance(model, VariantResult) else None
-    if not isinstance(found, VariantLatency):
-        return NO_FIGURE
-    return found.contexts[len(found.contexts) // 2].decode_ms_per_token
-
-
 def _by_text(name: str) -> Callable[[Model], Figure]:
     def of(model: Model) -> Figure:
         part = next((part for part in model.slices if part.text == name), None)
@@ -131,19 +99,19 @@ def _by_slice(name: str) -> Callable[[Model], Figure]:
 
 _FIGURES = (
     _Exported("perplexity", lambda model: model.overall.model.perplexity if model.overall else NO_FIGURE),
-    _Exported("perplexity_ratio", _divergence(lambda d: d.perplexity_ratio)),
-    _Exported("kl_mean_nats", _divergence(lambda d: d.kl_mean)),
-    _Exported("kl_median_nats", _divergence(lambda d: d.kl_median)),
-    _Exported("kl_p99_nats", _divergence(lambda d: d.kl_p99)),
-    _Exported("top1_agreement", _divergence(lambda d: d.top1_agreement)),
-    _Exported("prefill_tokens_per_s", _speed(lambda s: s.prefill_tokens_per_s)),
-    _Exported("decode_tokens_per_s", _speed(lambda s: s.decode_tokens_per_s)),
-    _Exported("time_to_first_token_ms", _speed(lambda s: scaled(s.time_to_first_token_s, 1000, "ms"))),
-    _Exported("decode_latency_p95_ms", _speed(lambda s: scaled(s.decode_latency_p95_s, 1000, "ms"))),
-    _Exported("decode_latency_p99_ms", _speed(lambda s: scaled(s.decode_latency_p99_s, 1000, "ms"))),
-    _Exported("load_time_ms", _speed(lambda s: scaled(s.load_time_s, 1000, "ms"))),
-    _Exported("peak_memory_bytes", _speed(_memory)),
-    _Exported("benchmark_app_ms_per_token", _latency),
+    _Exported("perplexity_ratio", of_divergence(lambda d: d.perplexity_ratio)),
+    _Exported("kl_mean_nats", of_divergence(lambda d: d.kl_mean)),
+    _Exported("kl_median_nats", of_divergence(lambda d: d.kl_median)),
+    _Exported("kl_p99_nats", of_divergence(lambda d: d.kl_p99)),
+    _Exported("top1_agreement", of_divergence(lambda d: d.top1_agreement)),
+    _Exported("prefill_tokens_per_s", of_speed(lambda s: s.prefill_tokens_per_s)),
+    _Exported("decode_tokens_per_s", of_speed(lambda s: s.decode_tokens_per_s)),
+    _Exported("time_to_first_token_ms", of_speed(lambda s: scaled(s.time_to_first_token_s, 1000, "ms"))),
+    _Exported("decode_latency_p95_ms", of_speed(lambda s: scaled(s.decode_latency_p95_s, 1000, "ms"))),
+    _Exported("decode_latency_p99_ms", of_speed(lambda s: scaled(s.decode_latency_p99_s, 1000, "ms"))),
+    _Exported("load_time_ms", of_speed(lambda s: scaled(s.load_time_s, 1000, "ms"))),
+    _Exported("peak_memory_bytes", of_speed(lambda s: exact(s.peak_memory_bytes, "bytes"))),
+    _Exported("benchmark_app_ms_per_token", benchmark_app),
 )
 
 

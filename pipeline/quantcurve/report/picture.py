@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from quantcurve import disk
 from quantcurve.errors import RecipeError
 from quantcurve.report import words
 from quantcurve.report.labels import Place
@@ -63,14 +63,12 @@ def save_picture(run: RunResult, path: Path) -> None:
     if suffix not in formats:
         raise RecipeError(f"{path}: pictures are written as .svg or .png, not as {suffix or 'a file without suffix'}")
     scale = PNG_SCALE if suffix == ".png" else 1
-    chart, draft = _chart(run, scene(run)), path.with_name(f".{path.name}.{os.getpid()}")
+    chart = _chart(run, scene(run))
     try:
-        chart.save(str(draft), format=formats[suffix], scale_factor=scale)
-        draft.replace(path)
+        with disk.drafted(path) as draft:
+            chart.save(str(draft), format=formats[suffix], scale_factor=scale)
     except OSError as error:
         raise RecipeError(f"{path}: the picture cannot be written ({error.strerror})") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _chart(run: RunResult, drawn: Scene) -> alt.LayerChart:
